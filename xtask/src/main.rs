@@ -1,2 +1,95 @@
-//! Automation.
-fn main() {}
+//! Project automation: `cargo xtask demo|test|check|tidy|bench`.
+//!
+//! CI and people run the same commands; each one does all of its own set-up.
+#![allow(clippy::print_stderr, reason = "a command-line tool reports on the terminal")]
+
+mod prerequisites;
+mod steps;
+mod tidy;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+
+use crate::steps::Steps;
+
+const USAGE: &str = "\
+usage: cargo xtask COMMAND
+  demo [--keep]   build everything, start the real servers, drive menu traffic, compare acked with stored
+  test            all checks and all tests, on servers that it starts and ends
+  check           tidy, format, clippy, documentation
+  tidy            the rules about the source tree that no other tool knows
+  bench [FILTER]  criterion benches, then the whole line
+";
+
+fn main() -> ExitCode {
+    match dispatch(&std::env::args().skip(1).collect::<Vec<_>>()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(args: &[String]) -> Result<()> {
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let mut steps = Steps::new()?;
+    match args.as_slice() {
+        ["demo", options @ ..] => demo(&mut steps, options),
+        ["test"] => test(&mut steps),
+        ["check"] => {
+            prerequisites::ensure()?;
+            check(&mut steps)
+        }
+        ["tidy"] => tidy::check(steps.root()),
+        ["bench", filter @ ..] => bench(&mut steps, filter),
+        _ => bail!("unknown command\n{USAGE}"),
+    }
+}
+
+/// Builds the programs while the servers are fetched, then hands over to the demo.
+fn demo(steps: &mut Steps, options: &[&str]) -> Result<()> {
+    prerequisites::ensure()?;
+    steps.cargo("build the server launcher", &["build", "--release", "-p", "devstack"])?;
+    let fetch = steps.spawn("target/release/devstack", &["fetch"])?;
+    steps.cargo("build the programs", &["build", "--release", "--bins", "--workspace", "--exclude", "xtask"])?;
+    steps.wait("fetch the servers", fetch)?;
+    steps.run("demo", "target/release/demo", options)
+}
+
+/// Everything CI asks for. One set of servers is started for all tests of the run.
+fn test(steps: &mut Steps) -> Result<()> {
+    prerequisites::ensure()?;
+    steps.cargo("build the server launcher", &["build", "-p", "devstack"])?;
+    let fetch = steps.spawn("target/debug/devstack", &["fetch"])?;
+    check(steps)?;
+    steps.cargo("build the tests", &["test", "--workspace", "--no-run"])?;
+    steps.wait("fetch the servers", fetch)?;
+    let stack = steps.stack("target/debug/devstack")?;
+    let outcome = steps.cargo_with(stack.env(), "test", &["test", "--workspace", "--no-fail-fast"]);
+    stack.down(steps)?;
+    outcome?;
+    steps.report();
+    Ok(())
+}
+
+fn check(steps: &mut Steps) -> Result<()> {
+    steps.timed("tidy", |steps| tidy::check(steps.root()))?;
+    steps.cargo("format", &["fmt", "--all", "--check"])?;
+    steps.cargo("clippy", &["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
+    steps.cargo_with(
+        vec![("RUSTDOCFLAGS".into(), "-D warnings".into())],
+        "documentation",
+        &["doc", "--workspace", "--no-deps", "--document-private-items"],
+    )
+}
+
+fn bench(steps: &mut Steps, filter: &[&str]) -> Result<()> {
+    prerequisites::ensure()?;
+    let mut criterion = vec!["bench", "-p", "telemetry-wire", "-p", "hub-consumer"];
+    criterion.extend_from_slice(filter);
+    steps.cargo("criterion", &criterion)?;
+    steps.cargo("build the programs", &["build", "--release", "--bins", "--workspace", "--exclude", "xtask"])?;
+    steps.run("whole line", "target/release/line-bench", &[])
+}

@@ -1,0 +1,97 @@
+//! Questions to Mimir's query API.
+
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+
+/// The query API of one tenant.
+#[derive(Debug, Clone)]
+pub struct Mimir {
+    client: reqwest::Client,
+    url: String,
+    tenant: String,
+}
+
+/// One raw series: its labels and its samples, each a time in milliseconds and a value.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Series {
+    /// Label names to values, `__name__` among them.
+    pub labels: std::collections::BTreeMap<String, String>,
+    /// Samples in order of time.
+    pub samples: Vec<(i64, f64)>,
+}
+
+impl Mimir {
+    /// Addresses `tenant` on the server at `url`; nothing is sent yet.
+    #[must_use]
+    pub fn new(url: &str, tenant: &str) -> Self {
+        Self { client: reqwest::Client::new(), url: url.to_owned(), tenant: tenant.to_owned() }
+    }
+
+    /// The value of an instant query that yields one sample; 0 when it yields none.
+    ///
+    /// # Errors
+    /// The server cannot be reached or refuses the expression.
+    pub async fn number(&self, promql: &str) -> Result<f64> {
+        let result = self.query(promql).await?;
+        let Some(first) = result.first() else { return Ok(0.0) };
+        first["value"][1].as_str().and_then(|text| text.parse().ok()).context("a sample has a value")
+    }
+
+    /// The raw samples of a range selector such as `up[1h]`.
+    ///
+    /// # Errors
+    /// The server cannot be reached or refuses the expression.
+    pub async fn samples(&self, selector: &str) -> Result<Vec<Series>> {
+        self.query(selector).await?.iter().map(series).collect()
+    }
+
+    async fn query(&self, promql: &str) -> Result<Vec<Value>> {
+        let reply = self
+            .client
+            .post(format!("{}/prometheus/api/v1/query", self.url))
+            .header("X-Scope-OrgID", &self.tenant)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(format!("query={}", percent_encoded(promql)))
+            .send()
+            .await
+            .with_context(|| format!("ask {}", self.url))?;
+        let status = reply.status();
+        let body = reply.text().await.context("read the answer")?;
+        if !status.is_success() {
+            bail!("{promql}: {status}: {}", body.trim());
+        }
+        let mut body: Value = serde_json::from_str(&body).context("read the answer as JSON")?;
+        match body["data"]["result"].take() {
+            Value::Array(result) => Ok(result),
+            other => bail!("{promql}: the answer holds no list: {other}"),
+        }
+    }
+}
+
+fn series(value: &Value) -> Result<Series> {
+    let labels = value["metric"].as_object().context("a series has labels")?;
+    let samples = value["values"].as_array().context("a range selector yields values")?;
+    Ok(Series {
+        labels: labels.iter().map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned())).collect(),
+        samples: samples.iter().map(sample).collect::<Result<_>>()?,
+    })
+}
+
+fn sample(pair: &Value) -> Result<(i64, f64)> {
+    let seconds = pair[0].as_f64().context("a sample has a time")?;
+    let value = pair[1].as_str().and_then(|text| text.parse().ok()).context("a sample has a value")?;
+    #[allow(clippy::cast_possible_truncation, reason = "milliseconds since 1970 fit in 53 bits")]
+    Ok(((seconds * 1000.0).round() as i64, value))
+}
+
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len() * 3);
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}

@@ -1,0 +1,200 @@
+//! Child processes: where our programs lie, how they are started, watched and ended.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+/// How long a program may take to become ready, or to end after SIGTERM.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running program whose output goes to a file; killed when dropped.
+#[derive(Debug)]
+pub struct Program {
+    name: &'static str,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Program {
+    /// Starts `name` with `args` and `env`; standard output and error go to `log`.
+    ///
+    /// # Errors
+    /// The program cannot be found or built, or the log cannot be written.
+    pub fn start(name: &'static str, args: &[&str], env: &[(&str, &str)], log: &Path) -> Result<Self> {
+        let file = File::options().create(true).append(true).open(log).context("open the program's log")?;
+        let child = Command::new(path_of(name)?)
+            .args(args)
+            .envs(env.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(file.try_clone().context("share the program's log")?)
+            .stderr(file)
+            .spawn()
+            .with_context(|| format!("start {name}"))?;
+        Ok(Self { name, child, log: log.to_path_buf() })
+    }
+
+    /// The process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The file that holds what the program printed.
+    #[must_use]
+    pub fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// Waits until `url` answers 200, or fails with the program's last lines.
+    ///
+    /// # Errors
+    /// The program ended, or it did not become ready within [`PATIENCE`].
+    pub async fn wait_until_ready(&mut self, url: &str) -> Result<()> {
+        let client = reqwest::Client::new();
+        let deadline = Instant::now() + PATIENCE;
+        let mut last = String::from("no answer");
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait().context("ask for the program's state")? {
+                bail!("{} ended with {status} before it was ready\n{}", self.name, self.tail());
+            }
+            match client.get(url).timeout(Duration::from_secs(2)).send().await {
+                Ok(reply) if reply.status().is_success() => return Ok(()),
+                Ok(reply) => last = reply.text().await.unwrap_or_default(),
+                Err(error) => last = error.to_string(),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        bail!("{} is not ready after {PATIENCE:?}: {last}\n{}", self.name, self.tail())
+    }
+
+    /// Sends SIGTERM and waits for the end.
+    ///
+    /// # Errors
+    /// The program is still there after [`PATIENCE`].
+    pub async fn stop(&mut self) -> Result<ExitStatus> {
+        self.signal("TERM")?;
+        self.wait().await
+    }
+
+    /// Waits for the program to end by itself.
+    ///
+    /// # Errors
+    /// The program is still there after [`PATIENCE`].
+    pub async fn wait(&mut self) -> Result<ExitStatus> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = self.child.try_wait().context("ask for the program's state")? {
+                return Ok(status);
+            }
+            if Instant::now() > deadline {
+                bail!("{} did not end within {PATIENCE:?}\n{}", self.name, self.tail());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Whether the program has ended.
+    ///
+    /// # Errors
+    /// The operating system does not know the process.
+    pub fn has_ended(&mut self) -> Result<bool> {
+        Ok(self.child.try_wait().context("ask for the program's state")?.is_some())
+    }
+
+    /// Sends the named signal, as `kill` spells it.
+    ///
+    /// # Errors
+    /// `kill` refuses.
+    pub fn signal(&self, signal: &str) -> Result<()> {
+        let pid = self.child.id().to_string();
+        let status = Command::new("kill").args(["-s", signal, &pid]).status().context("run kill")?;
+        if !status.success() {
+            bail!("kill -s {signal} {pid} ended with {status}");
+        }
+        Ok(())
+    }
+
+    /// Processor seconds (user and system) that the process has used so far.
+    ///
+    /// # Errors
+    /// The process is gone.
+    pub fn cpu_seconds(&self) -> Result<f64> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).context("read /proc/PID/stat")?;
+        // The command name may hold blanks, so count from behind its closing bracket: utime and stime are fields 14, 15.
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        let ticks = |index: usize| fields.get(index).and_then(|text| text.parse::<f64>().ok());
+        let (user, system) = ticks(11).zip(ticks(12)).context("/proc/PID/stat holds utime and stime")?;
+        // USER_HZ is 100 on every Linux architecture we build for.
+        Ok((user + system) / 100.0)
+    }
+
+    /// Resident memory in bytes, now.
+    ///
+    /// # Errors
+    /// The process is gone.
+    pub fn resident_bytes(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).context("read /proc/PID/status")?;
+        let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("/proc/PID/status holds VmRSS")?;
+        let kib: u64 = line.split_whitespace().nth(1).and_then(|text| text.parse().ok()).context("VmRSS is a number")?;
+        Ok(kib * 1024)
+    }
+
+    /// The last lines the program printed.
+    #[must_use]
+    pub fn tail(&self) -> String {
+        let text = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(30)..].join("\n")
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A port that was free a moment ago. Whoever binds it may still lose a race, and then says so and ends.
+///
+/// # Errors
+/// Loopback has no free port.
+pub fn free_port() -> Result<u16> {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).context("bind a free port")?;
+    Ok(listener.local_addr().context("read the bound address")?.port())
+}
+
+/// The program beside this one in the build directory; built first when this runs under cargo.
+fn path_of(name: &str) -> Result<PathBuf> {
+    static BUILT: OnceLock<Result<(), String>> = OnceLock::new();
+    let exe = std::env::current_exe().context("find this program")?;
+    let mut directory = exe.parent().context("a program lies in a directory")?.to_path_buf();
+    if directory.ends_with("deps") {
+        directory.pop();
+        BUILT.get_or_init(|| build(&directory).map_err(|error| format!("{error:#}"))).clone().map_err(anyhow::Error::msg)?;
+    }
+    let path = directory.join(name);
+    if !path.exists() {
+        bail!("{} is not there: run `cargo build --release --bins --workspace`", path.display());
+    }
+    Ok(path)
+}
+
+/// `cargo test` builds the binaries of the tested package only, so a test asks for the others itself.
+fn build(directory: &Path) -> Result<()> {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(["build", "--quiet", "--bins", "-p", "edge-forwarder", "-p", "hub-consumer", "-p", "mock-service"]);
+    if directory.ends_with("release") {
+        command.arg("--release");
+    }
+    let status = command.status().context("run cargo build")?;
+    if !status.success() {
+        bail!("cargo build of the programs ended with {status}");
+    }
+    Ok(())
+}

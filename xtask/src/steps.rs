@@ -1,0 +1,166 @@
+//! Runs commands from the project's root, each as a named step with its time.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+/// The steps of one command, with the time each one took.
+#[derive(Debug)]
+pub(crate) struct Steps {
+    root: PathBuf,
+    taken: Vec<(String, Duration)>,
+}
+
+/// A set of servers that `devstack up` started for this run.
+#[derive(Debug)]
+pub(crate) struct Stack {
+    devstack: PathBuf,
+    directory: PathBuf,
+    env: Vec<(String, String)>,
+}
+
+impl Steps {
+    pub(crate) fn new() -> Result<Self> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies below the root")?;
+        Ok(Self { root: root.to_path_buf(), taken: Vec::new() })
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Runs `cargo ARGS` as the step `name`.
+    pub(crate) fn cargo(&mut self, name: &str, args: &[&str]) -> Result<()> {
+        self.cargo_with(Vec::new(), name, args)
+    }
+
+    /// Runs `cargo ARGS` with additional environment variables.
+    pub(crate) fn cargo_with(&mut self, env: Vec<(String, String)>, name: &str, args: &[&str]) -> Result<()> {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut command = Command::new(cargo);
+        command.args(args).envs(env);
+        self.timed(name, |steps| steps.finish(&mut command))
+    }
+
+    /// Runs a program of the project as the step `name`.
+    pub(crate) fn run(&mut self, name: &str, program: &str, args: &[&str]) -> Result<()> {
+        let mut command = Command::new(self.root.join(program));
+        command.args(args);
+        self.timed(name, |steps| steps.finish(&mut command))
+    }
+
+    /// Starts a program that works beside the following steps; [`Steps::wait`] ends it.
+    pub(crate) fn spawn(&self, program: &str, args: &[&str]) -> Result<Background> {
+        let child = Command::new(self.root.join(program))
+            .args(args)
+            .current_dir(&self.root)
+            .stdin(Stdio::null())
+            .spawn()
+            .with_context(|| format!("start {program}"))?;
+        Ok(Background(Some(child)))
+    }
+
+    /// Waits for a program started by [`Steps::spawn`].
+    pub(crate) fn wait(&mut self, name: &str, mut background: Background) -> Result<()> {
+        self.timed(name, |_| {
+            let mut child = background.0.take().context("a background step is waited for once")?;
+            let status = child.wait().with_context(|| format!("wait for {name}"))?;
+            if !status.success() {
+                bail!("{name} failed ({status})");
+            }
+            Ok(())
+        })
+    }
+
+    /// Starts the servers that the tests of this run share.
+    pub(crate) fn stack(&mut self, devstack: &str) -> Result<Stack> {
+        let devstack = self.root.join(devstack);
+        let directory = std::env::temp_dir().join(format!("eventline-test-{}", std::process::id()));
+        self.timed("start the servers", |steps| {
+            let mut command = Command::new(&devstack);
+            command.arg("up").arg("--dir").arg(&directory).stdout(Stdio::null());
+            steps.finish(&mut command)
+        })?;
+        let output = Command::new(&devstack)
+            .args(["env", "--dir"])
+            .arg(&directory)
+            .stderr(Stdio::inherit())
+            .output()
+            .context("ask devstack for the addresses")?;
+        let text = String::from_utf8(output.stdout).context("devstack env prints text")?;
+        let env = text.lines().filter_map(assignment).collect();
+        Ok(Stack { devstack, directory, env })
+    }
+
+    /// Runs `work` and remembers how long it took.
+    pub(crate) fn timed(&mut self, name: &str, work: impl FnOnce(&mut Self) -> Result<()>) -> Result<()> {
+        eprintln!("==> {name}");
+        let start = Instant::now();
+        let outcome = work(self);
+        let took = start.elapsed();
+        eprintln!("<== {name}: {:.1} s{}", took.as_secs_f64(), if outcome.is_ok() { "" } else { " (failed)" });
+        self.taken.push((name.to_owned(), took));
+        outcome.with_context(|| format!("step \"{name}\""))
+    }
+
+    /// Prints the time of every step.
+    pub(crate) fn report(&self) {
+        eprintln!("\nwhere the time went:");
+        for (name, took) in &self.taken {
+            eprintln!("  {:>7.1} s  {name}", took.as_secs_f64());
+        }
+        let total: Duration = self.taken.iter().map(|(_, took)| *took).sum();
+        eprintln!("  {:>7.1} s  in all", total.as_secs_f64());
+    }
+
+    fn finish(&self, command: &mut Command) -> Result<()> {
+        let program = command.get_program().to_string_lossy().into_owned();
+        let status =
+            command.current_dir(&self.root).status().with_context(|| format!("start {program}"))?;
+        if !status.success() {
+            bail!("{program} ended with {status}");
+        }
+        Ok(())
+    }
+}
+
+impl Stack {
+    pub(crate) fn env(&self) -> Vec<(String, String)> {
+        self.env.clone()
+    }
+
+    /// Ends the servers and removes their data.
+    pub(crate) fn down(self, steps: &mut Steps) -> Result<()> {
+        steps.timed("stop the servers", |steps| {
+            steps.finish(Command::new(&self.devstack).arg("down").arg("--dir").arg(&self.directory))
+        })?;
+        match std::fs::remove_dir_all(&self.directory) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("remove {}", self.directory.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A child that is ended when the step before its end fails.
+#[derive(Debug)]
+pub(crate) struct Background(Option<Child>);
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            // Nothing is lost when it has ended already.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// `export KEY='value'` or `KEY=value` to its two parts.
+fn assignment(line: &str) -> Option<(String, String)> {
+    let (key, value) = line.trim().trim_start_matches("export ").split_once('=')?;
+    Some((key.to_owned(), value.trim_matches(['\'', '"']).to_owned()))
+}
