@@ -1,0 +1,1 @@
+//! Cuts a request into records.
