@@ -1,0 +1,179 @@
+//! Health and metrics on a port, a thread and a runtime of their own, so that they answer while the data path is busy or stuck.
+//!
+//! | Path | Answer |
+//! |---|---|
+//! | `/livez` | 200, or 503 naming the loops that have been silent for too long |
+//! | `/readyz` | 200 when every condition holds, else 503; the text lists every condition |
+//! | `/metrics` | OpenMetrics text |
+//! | `/version` | JSON: name, version, commit, rustc |
+
+use std::{fmt::Write as _, io, net::SocketAddr, num::NonZeroUsize, thread::JoinHandle, time::Duration};
+
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use prometheus_client::metrics::info::Info;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    Runtime, Service,
+    http_server::{self, HttpServerConfig},
+    process_metrics::ProcessMetrics,
+};
+
+/// Content type of what prometheus-client writes.
+const OPENMETRICS_TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Probes and scrapers are few; more than this many at a time are a mistake or an attack.
+const MAX_CONNECTIONS: NonZeroUsize = NonZeroUsize::new(64).expect("64 is not 0");
+
+/// A scrape in hand when the process ends has this long.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The commit this was built from, when the build was told.
+const COMMIT: &str = match option_env!("EVENTLINE_COMMIT") {
+    Some(commit) => commit,
+    None => "unknown",
+};
+
+/// The compiler, as the build script found it.
+const RUSTC: &str = env!("SERVICE_RUNTIME_RUSTC");
+
+/// The listener is bound before the runtime exists, so that a taken port is seen at start.
+#[derive(Debug)]
+pub(crate) struct AdminListener(std::net::TcpListener);
+
+/// The running server; [`AdminServer::stop`] ends it.
+#[derive(Debug)]
+pub(crate) struct AdminServer {
+    stop: CancellationToken,
+    thread: JoinHandle<()>,
+}
+
+#[derive(Debug, Clone)]
+struct Admin {
+    service: Service,
+    runtime: Runtime,
+}
+
+impl AdminListener {
+    pub(crate) fn bind(address: SocketAddr) -> io::Result<Self> {
+        let listener = std::net::TcpListener::bind(address)?;
+        listener.set_nonblocking(true)?;
+        Ok(Self(listener))
+    }
+
+    pub(crate) fn address(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+
+    /// Starts serving on a new thread.
+    pub(crate) fn serve(self, service: &Service, runtime: &Runtime) -> io::Result<AdminServer> {
+        register(service, runtime);
+        let router = router(service, runtime);
+        let executor = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let thread = std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
+            executor.block_on(async {
+                match tokio::net::TcpListener::from_std(self.0) {
+                    Ok(listener) => {
+                        http_server::serve(listener, router, &server_config(), stopped).await;
+                    }
+                    Err(error) => tracing::error!(%error, "cannot serve the admin port"),
+                }
+            });
+        })?;
+        Ok(AdminServer { stop, thread })
+    }
+}
+
+impl AdminServer {
+    pub(crate) fn stop(self) {
+        self.stop.cancel();
+        if self.thread.join().is_err() {
+            tracing::error!("the admin server panicked");
+        }
+    }
+}
+
+/// The admin endpoints as a router, for a program that serves them itself.
+pub fn router(service: &Service, runtime: &Runtime) -> Router {
+    Router::new()
+        .route("/livez", get(livez))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .route("/version", get(version))
+        .with_state(Admin { service: *service, runtime: runtime.clone() })
+}
+
+/// The commit this was built from, or `unknown`.
+pub(crate) fn commit() -> &'static str {
+    COMMIT
+}
+
+fn register(service: &Service, runtime: &Runtime) {
+    runtime.register_metrics(|registry| {
+        let labels =
+            vec![("name", service.name), ("version", service.version), ("commit", COMMIT), ("rustc", RUSTC)];
+        registry.register("build", "What is running", Info::new(labels));
+        registry.register_collector(Box::new(ProcessMetrics::new()));
+    });
+}
+
+fn server_config() -> HttpServerConfig {
+    HttpServerConfig {
+        max_connections: MAX_CONNECTIONS,
+        drain_timeout: DRAIN_TIMEOUT,
+        ..HttpServerConfig::default()
+    }
+}
+
+async fn livez(State(admin): State<Admin>) -> Response {
+    let silent = admin.runtime.liveness().silent();
+    if silent.is_empty() {
+        return (StatusCode::OK, "ok\n").into_response();
+    }
+    let mut text = String::new();
+    for silence in silent {
+        let _ = writeln!(
+            text,
+            "{}: silent for {:?}, at most {:?}",
+            silence.name, silence.silent_for, silence.bound
+        );
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+}
+
+async fn readyz(State(admin): State<Admin>) -> Response {
+    let conditions = admin.runtime.readiness().report();
+    let ready = conditions.iter().all(|condition| condition.unmet.is_none());
+    let mut text = String::from(if ready { "ready\n" } else { "not ready\n" });
+    for condition in conditions {
+        let _ = writeln!(text, "{}: {}", condition.name, condition.unmet.as_deref().unwrap_or("ok"));
+    }
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, text).into_response()
+}
+
+async fn metrics(State(admin): State<Admin>) -> Response {
+    match admin.runtime.encode_metrics() {
+        Ok(text) => ([(header::CONTENT_TYPE, OPENMETRICS_TEXT)], text).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "cannot encode the metrics");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+async fn version(State(admin): State<Admin>) -> Response {
+    let service = admin.service;
+    let answer = serde_json::json!({
+        "name": service.name, "version": service.version, "commit": COMMIT, "rustc": RUSTC,
+    });
+    ([(header::CONTENT_TYPE, "application/json")], answer.to_string()).into_response()
+}

@@ -1,0 +1,187 @@
+//! A view of one mapping of the tree, from which a component reads its own keys.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+use super::{DefaultText, EntryKind, ReadLog, Setting, Source, join, value::describe};
+use crate::Secret;
+
+/// One mapping of the configuration. Every method that reads notes the key, its default and its documentation.
+#[derive(Debug)]
+pub struct Section<'a> {
+    path: String,
+    node: Option<&'a Map<String, Value>>,
+    source: &'a Source,
+    log: &'a mut ReadLog,
+}
+
+/// What stands under a key.
+enum Lookup<T> {
+    Absent,
+    /// A problem has been noted.
+    Invalid,
+    Value(T),
+}
+
+impl<'a> Section<'a> {
+    pub(super) fn root(source: &'a Source, log: &'a mut ReadLog) -> Self {
+        Self { path: String::new(), node: Some(&source.tree), source, log }
+    }
+
+    /// The mapping under `key`; an absent one reads as all defaults.
+    pub fn section(&mut self, key: &'static str, doc: &'static str) -> Section<'_> {
+        let path = join(&self.path, key);
+        self.log.note(&path, doc, EntryKind::Section);
+        let node = match self.node.and_then(|node| node.get(key)) {
+            None | Some(Value::Null) => None,
+            Some(Value::Object(inner)) => Some(inner),
+            Some(other) => {
+                let what = format!("is {}, not a section", describe(other));
+                self.log.problem(&path, what, "give a mapping of keys");
+                None
+            }
+        };
+        Section { path, node, source: self.source, log: self.log }
+    }
+
+    /// The value under `key`, or `default`.
+    pub fn value<T: Setting>(&mut self, key: &'static str, default: T, doc: &'static str) -> T {
+        match self.lookup(key, DefaultText::Value(default.to_text()), doc) {
+            Lookup::Value(value) => value,
+            Lookup::Absent | Lookup::Invalid => default,
+        }
+    }
+
+    /// The value under `key`, which has no sensible default. When it is missing a problem is noted and `example`, which must
+    /// itself be a right value, is returned so that reading goes on.
+    pub fn required<T: Setting>(&mut self, key: &'static str, example: &'static str, doc: &'static str) -> T {
+        match self.lookup(key, DefaultText::Required, doc) {
+            Lookup::Value(value) => return value,
+            Lookup::Invalid => {}
+            Lookup::Absent => {
+                let path = join(&self.path, key);
+                let remedy =
+                    format!("set it, for instance to `{example}`, or set {}", self.source.env_name(&path));
+                if !self.log.file_is_unusable {
+                    self.log.problem(path, "is required and missing", remedy);
+                }
+            }
+        }
+        T::from_text(example).expect("the example of a required key is a right value")
+    }
+
+    /// The value under `key`, when there is one.
+    pub fn optional<T: Setting>(&mut self, key: &'static str, doc: &'static str) -> Option<T> {
+        match self.lookup(key, DefaultText::Unset, doc) {
+            Lookup::Value(value) => Some(value),
+            Lookup::Absent | Lookup::Invalid => None,
+        }
+    }
+
+    /// A secret: from the environment variable of `key`, or from the file named by `<key>_file` (trailing line breaks cut
+    /// off). Its text in the configuration file is refused.
+    pub fn secret(&mut self, key: &'static str, doc: &'static str) -> Option<Secret> {
+        let path = join(&self.path, key);
+        let file_path = format!("{path}_file");
+        let expected = "text, only from the environment".to_owned();
+        self.log.note(&path, doc, EntryKind::Value { expected, default: DefaultText::Unset });
+        let doc = "path of a file that holds the same, instead of the environment variable";
+        let expected = PathBuf::expected();
+        self.log.note(&file_path, doc, EntryKind::Value { expected, default: DefaultText::Unset });
+
+        if !matches!(self.raw(key), None | Some(Value::Null)) {
+            let remedy =
+                format!("give the path of a file in `{key}_file`, or set {}", self.source.env_name(&path));
+            self.log.problem(&path, "a secret stands in the configuration file", remedy);
+        }
+        let text = self.source.env(&path).map(Secret::new);
+        let file = self.lookup_noted::<PathBuf>(&file_path);
+        match (text, file) {
+            (Some(_), Lookup::Value(_)) => {
+                self.log.problem(
+                    &path,
+                    format!("is given twice, also by `{key}_file`"),
+                    "give one of the two",
+                );
+                None
+            }
+            (Some(secret), _) => Some(secret),
+            (None, Lookup::Value(file)) => self.secret_from_file(&file_path, &file),
+            (None, _) => None,
+        }
+    }
+
+    /// Notes a problem that only the reader can see: a rule across fields, a bound.
+    pub fn problem(&mut self, key: &str, what: impl Into<String>, remedy: impl Into<String>) {
+        self.log.problem(join(&self.path, key), what, remedy);
+    }
+
+    /// Notes a problem under `key` unless `file` can be opened. Returns whether it can.
+    pub fn require_readable(&mut self, key: &str, file: &Path) -> bool {
+        match std::fs::File::open(file) {
+            Ok(_) => true,
+            Err(error) => {
+                self.problem(
+                    key,
+                    format!("cannot read `{}`: {error}", file.display()),
+                    "give the path of a readable file",
+                );
+                false
+            }
+        }
+    }
+
+    fn secret_from_file(&mut self, path: &str, file: &Path) -> Option<Secret> {
+        match std::fs::read_to_string(file) {
+            Ok(text) if text.trim_end_matches(['\r', '\n']).is_empty() => {
+                self.log.problem(
+                    path,
+                    format!("`{}` is empty", file.display()),
+                    "write the secret into the file",
+                );
+                None
+            }
+            Ok(text) => Some(Secret::new(text.trim_end_matches(['\r', '\n']))),
+            Err(error) => {
+                let what = format!("cannot read `{}`: {error}", file.display());
+                self.log.problem(path, what, "give the path of a readable text file");
+                None
+            }
+        }
+    }
+
+    fn lookup<T: Setting>(
+        &mut self,
+        key: &'static str,
+        default: DefaultText,
+        doc: &'static str,
+    ) -> Lookup<T> {
+        let path = join(&self.path, key);
+        self.log.note(&path, doc, EntryKind::Value { expected: T::expected(), default });
+        self.lookup_noted(&path)
+    }
+
+    fn lookup_noted<T: Setting>(&mut self, path: &str) -> Lookup<T> {
+        let key = path.rsplit('.').next().unwrap_or(path);
+        let (read, place) = if let Some(text) = self.source.env(path) {
+            (T::from_text(text), format!("{path} (from {})", self.source.env_name(path)))
+        } else {
+            match self.raw(key) {
+                None | Some(Value::Null) => return Lookup::Absent,
+                Some(value) => (T::from_value(value), path.to_owned()),
+            }
+        };
+        match read {
+            Ok(value) => Lookup::Value(value),
+            Err(what) => {
+                self.log.problem(place, what, format!("give {}", T::expected()));
+                Lookup::Invalid
+            }
+        }
+    }
+
+    fn raw(&self, key: &str) -> Option<&'a Value> {
+        self.node.and_then(|node| node.get(key))
+    }
+}
