@@ -108,7 +108,8 @@ impl ArrayValue<'_> {
     /// The values, in order.
     pub fn iter(&self) -> impl Iterator<Item = Result<AnyValue<'_>, Malformed>> {
         let depth_left = self.depth_left;
-        Repeated::new(&self.bytes, 1, depth_left).map(move |bytes| AnyValue::parse(bytes?, enter(depth_left)?))
+        Repeated::new(&self.bytes, 1, depth_left)
+            .map(move |bytes| AnyValue::parse(bytes?, enter(depth_left)?))
     }
 }
 

@@ -68,7 +68,9 @@ fn check(message: &[u8], schema: &Schema, depth_left: u32, summary: &mut Summary
                 check(value, inner, depth_left, summary).map_err(|malformed| malformed.shifted(base))?;
             }
             Kind::Unknown => reader.accept_unknown()?,
-            Kind::PackedVarint => check_packed_varints(value).map_err(|kind| Malformed { offset: start, kind })?,
+            Kind::PackedVarint => {
+                check_packed_varints(value).map_err(|kind| Malformed { offset: start, kind })?
+            }
             Kind::PackedFixed64 if value.len() % 8 == 0 => {}
             Kind::PackedFixed64 => return Err(Malformed { offset: start, kind: MalformedKind::Truncated }),
             Kind::Varint | Kind::Fixed64 | Kind::Fixed32 => return Err(Malformed::wire_type(start, number)),

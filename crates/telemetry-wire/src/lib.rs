@@ -13,6 +13,8 @@
 
 pub mod common;
 pub mod envelope;
+#[cfg(feature = "fixtures")]
+pub mod fixtures;
 pub mod headers;
 pub mod inspect;
 pub mod key;
@@ -27,4 +29,4 @@ pub mod traces;
 pub use inspect::{InspectLimits, Summary, inspect};
 pub use pb::{Malformed, MalformedKind};
 pub use signal::{Signal, dead_letter_topic};
-
+pub use split::split;

@@ -18,8 +18,8 @@
 //! ```
 
 use crate::common::{AnyValue, Attributes, Extent};
-pub use crate::envelope::{Request, ResourceGroup as ResourceLogs, ScopeGroup as ScopeLogs};
 use crate::envelope::ITEM_DEPTH_LEFT;
+pub use crate::envelope::{Request, ResourceGroup as ResourceLogs, ScopeGroup as ScopeLogs};
 use crate::pb::{Malformed, Reader};
 
 /// One log record. Strings are bytes as received; ids have any length the sender chose.

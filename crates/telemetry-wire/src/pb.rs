@@ -180,7 +180,10 @@ impl<'a> Reader<'a> {
 
     /// The next field, or `None` at the end of the message. After an error nothing more can be read.
     #[inline]
-    #[expect(clippy::should_implement_trait, reason = "a fallible cursor, not an Iterator: `?` stays on the call")]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "a fallible cursor, not an Iterator: `?` stays on the call"
+    )]
     pub fn next(&mut self) -> Result<Option<Field<'a>>, Malformed> {
         if self.pos == self.buf.len() {
             return Ok(None);
@@ -356,7 +359,11 @@ pub(crate) fn read_varint(buf: &[u8]) -> Result<(u64, usize), MalformedKind> {
         value |= u64::from(byte & 0x7f) << (7 * index);
         if byte < 0x80 {
             // The tenth byte holds the 64th bit alone.
-            return if index == 9 && byte > 1 { Err(MalformedKind::VarintOverflow) } else { Ok((value, index + 1)) };
+            return if index == 9 && byte > 1 {
+                Err(MalformedKind::VarintOverflow)
+            } else {
+                Ok((value, index + 1))
+            };
         }
     }
     Err(if buf.len() < 10 { MalformedKind::Truncated } else { MalformedKind::VarintOverflow })

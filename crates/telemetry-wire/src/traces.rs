@@ -1,8 +1,8 @@
 //! Spans with their events and links, read in place.
 
 use crate::common::{Attributes, Extent};
-pub use crate::envelope::{Request, ResourceGroup as ResourceSpans, ScopeGroup as ScopeSpans};
 use crate::envelope::ITEM_DEPTH_LEFT;
+pub use crate::envelope::{Request, ResourceGroup as ResourceSpans, ScopeGroup as ScopeSpans};
 use crate::pb::{Malformed, Reader, Repeated};
 
 /// One span. Strings are bytes as received; ids have any length the sender chose.
@@ -81,7 +81,8 @@ impl<'a> Span<'a> {
     #[inline]
     pub fn parse(bytes: &'a [u8]) -> Result<Self, Malformed> {
         let mut span = Span::default();
-        let (mut attributes, mut events, mut links) = (Extent::default(), Extent::default(), Extent::default());
+        let (mut attributes, mut events, mut links) =
+            (Extent::default(), Extent::default(), Extent::default());
         let mut reader = Reader::nested(bytes, ITEM_DEPTH_LEFT);
         while let Some(field) = reader.next()? {
             match field.number {
@@ -110,7 +111,8 @@ impl<'a> Span<'a> {
                 _ => {}
             }
         }
-        (span.attributes, span.events, span.links) = (attributes.of(bytes), events.of(bytes), links.of(bytes));
+        (span.attributes, span.events, span.links) =
+            (attributes.of(bytes), events.of(bytes), links.of(bytes));
         Ok(span)
     }
 
