@@ -5,7 +5,11 @@
 
 mod auth;
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use reqwest::{
     Certificate, Client, Identity, Method, RequestBuilder, Url,
@@ -203,10 +207,10 @@ fn read_headers(section: &mut Section<'_>) -> HeaderMap {
     headers
 }
 
-fn read_file(path: &PathBuf) -> Result<Vec<u8>, HttpClientError> {
-    std::fs::read(path).map_err(|source| HttpClientError::ReadFile { path: path.clone(), source })
+fn read_file(path: &Path) -> Result<Vec<u8>, HttpClientError> {
+    std::fs::read(path).map_err(|source| HttpClientError::ReadFile { path: path.to_owned(), source })
 }
 
-fn pem_error(path: &PathBuf, source: reqwest::Error) -> HttpClientError {
-    HttpClientError::Pem { path: path.clone(), source }
+fn pem_error(path: &Path, source: reqwest::Error) -> HttpClientError {
+    HttpClientError::Pem { path: path.to_owned(), source }
 }

@@ -93,5 +93,5 @@ fn log_panic(panic: &panic::PanicHookInfo<'_>) {
     }
     let thread = std::thread::current();
     let backtrace = std::backtrace::Backtrace::capture();
-    tracing::error!(message, location, thread = thread.name().unwrap_or("unnamed"), %backtrace, "panic");
+    tracing::error!(panic = message, location, thread = thread.name().unwrap_or("unnamed"), %backtrace, "panic");
 }

@@ -59,7 +59,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for FirstBytes<S> {
             Poll::Ready(Err(_)) => {}
             Poll::Pending => {
                 let deadline = self.deadline.as_mut().expect("looked at just above");
-                if deadline.as_mut().poll_elapsed(cx) {
+                if deadline.as_mut().poll(cx).is_ready() {
                     return Poll::Ready(Err(io::Error::new(
                         io::ErrorKind::TimedOut,
                         "no request within the header timeout",
@@ -68,17 +68,6 @@ impl<S: AsyncRead + Unpin> AsyncRead for FirstBytes<S> {
             }
         }
         read
-    }
-}
-
-/// `Future::poll` of a timer, as a truth value.
-trait PollElapsed {
-    fn poll_elapsed(self, cx: &mut Context<'_>) -> bool;
-}
-
-impl PollElapsed for Pin<&mut Sleep> {
-    fn poll_elapsed(self, cx: &mut Context<'_>) -> bool {
-        Future::poll(self, cx).is_ready()
     }
 }
 

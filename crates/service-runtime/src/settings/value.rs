@@ -114,8 +114,10 @@ impl ByteSize {
 
 impl fmt::Display for ByteSize {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (unit, factor) =
-            UNITS.iter().find(|(_, factor)| self.0 != 0 && self.0 % factor == 0).unwrap_or(&UNITS[7]);
+        let (unit, factor) = UNITS
+            .iter()
+            .find(|(_, factor)| self.0 != 0 && self.0.is_multiple_of(*factor))
+            .unwrap_or(&UNITS[7]);
         write!(f, "{}{unit}", self.0 / factor)
     }
 }
