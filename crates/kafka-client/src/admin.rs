@@ -1,0 +1,227 @@
+//! Questions and orders to the cluster outside of the data path: topics, watermarks, committed offsets.
+//!
+//! For tests, the demo and the operator's commands. Nothing here is called while records flow.
+
+use std::{panic::AssertUnwindSafe, time::Duration};
+
+use rdkafka::{
+    TopicPartitionList,
+    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication, TopicResult},
+    client::{Client, ClientContext, DefaultClientContext},
+    config::FromClientConfig,
+    consumer::{BaseConsumer, Consumer, ConsumerContext},
+    error::{KafkaError, RDKafkaErrorCode},
+    topic_partition_list::Offset,
+};
+
+use crate::{config::ConnectionConfig, error::LookupError, event::CommittedOffset};
+
+/// One request to the cluster; a few times the time of a leader election.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// First and next offset of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Watermarks {
+    /// Partition number.
+    pub partition: i32,
+    /// First offset that the log still has.
+    pub low: i64,
+    /// Offset that the next record will get.
+    pub high: i64,
+}
+
+/// A topic to create.
+#[derive(Clone, Debug)]
+pub struct TopicSpec {
+    /// Name.
+    pub name: String,
+    /// Number of partitions.
+    pub partitions: i32,
+    /// Copies of each partition; at most the number of brokers.
+    pub replication: i32,
+    /// Topic settings by the broker's names, like `("retention.ms", "3600000")`.
+    pub config: Vec<(String, String)>,
+}
+
+impl TopicSpec {
+    /// A topic with one copy and the broker's default settings.
+    pub fn new(name: impl Into<String>, partitions: i32) -> TopicSpec {
+        TopicSpec { name: name.into(), partitions, replication: 1, config: Vec::new() }
+    }
+}
+
+/// Creates topics and waits until the cluster knows them. A topic that exists already is left as it is.
+///
+/// # Errors
+/// No broker answers in time, or one of the topics is refused.
+pub async fn create_topics(connection: &ConnectionConfig, topics: &[TopicSpec]) -> Result<(), LookupError> {
+    let client = admin_client(connection)?;
+    let wanted: Vec<NewTopic<'_>> = topics
+        .iter()
+        .map(|spec| {
+            let topic = NewTopic::new(&spec.name, spec.partitions, TopicReplication::Fixed(spec.replication));
+            spec.config.iter().fold(topic, |topic, (key, value)| topic.set(key, value))
+        })
+        .collect();
+    let results = client.create_topics(&wanted, &admin_options()).await.map_err(refused)?;
+    check_topics(results, RDKafkaErrorCode::TopicAlreadyExists)
+}
+
+/// Deletes topics with all their records. A topic that does not exist is no error.
+///
+/// # Errors
+/// No broker answers in time, or one of the deletions is refused.
+pub async fn delete_topics(connection: &ConnectionConfig, topics: &[&str]) -> Result<(), LookupError> {
+    let client = admin_client(connection)?;
+    let results = client.delete_topics(topics, &admin_options()).await.map_err(refused)?;
+    check_topics(results, RDKafkaErrorCode::UnknownTopicOrPartition)
+}
+
+/// Deletes the records of a partition before `offset`, as retention does; for tests of what happens then.
+///
+/// # Errors
+/// No broker answers in time, or the deletion is refused.
+pub async fn delete_records(
+    connection: &ConnectionConfig,
+    topic: &str,
+    partition: i32,
+    offset: i64,
+) -> Result<(), LookupError> {
+    let client = admin_client(connection)?;
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(topic, partition, Offset::Offset(offset)).map_err(refused)?;
+    let answer = client.delete_records(&list, &admin_options()).await.map_err(refused)?;
+    answer.elements().iter().try_for_each(|element| element.error()).map_err(refused)
+}
+
+/// First and next offset of every partition of a topic, in order.
+///
+/// # Errors
+/// No broker answers in time, or the topic does not exist.
+pub async fn watermarks(connection: &ConnectionConfig, topic: &str) -> Result<Vec<Watermarks>, LookupError> {
+    let topic = topic.to_owned();
+    blocking(connection.clone(), None, move |client| watermarks_of(client.client(), &topic)).await
+}
+
+/// A group's committed position of every partition of a topic, in order; `None` where it has none.
+///
+/// # Errors
+/// No broker answers in time, or the topic does not exist.
+pub async fn committed(
+    connection: &ConnectionConfig,
+    group_id: &str,
+    topic: &str,
+) -> Result<Vec<(i32, Option<CommittedOffset>)>, LookupError> {
+    let topic = topic.to_owned();
+    blocking(connection.clone(), Some(group_id.to_owned()), move |client| committed_of(client, &topic)).await
+}
+
+/// The cluster's own id, which changes when the cluster is made anew; part of a record's identity beside topic,
+/// partition and offset.
+///
+/// # Errors
+/// No broker answers in time.
+pub async fn cluster_id(connection: &ConnectionConfig) -> Result<String, LookupError> {
+    blocking(connection.clone(), None, |client| {
+        let timed_out = KafkaError::MetadataFetch(RDKafkaErrorCode::OperationTimedOut);
+        client.client().fetch_cluster_id(REQUEST_TIMEOUT).ok_or_else(|| refused(timed_out))
+    })
+    .await
+}
+
+pub(crate) fn watermarks_of<C: ClientContext>(
+    client: &Client<C>,
+    topic: &str,
+) -> Result<Vec<Watermarks>, LookupError> {
+    let mut all = Vec::new();
+    for partition in partitions_of(client, topic)? {
+        let (low, high) = client.fetch_watermarks(topic, partition, REQUEST_TIMEOUT).map_err(refused)?;
+        all.push(Watermarks { partition, low, high });
+    }
+    Ok(all)
+}
+
+pub(crate) fn committed_of<C: ConsumerContext>(
+    client: &BaseConsumer<C>,
+    topic: &str,
+) -> Result<Vec<(i32, Option<CommittedOffset>)>, LookupError> {
+    let mut list = TopicPartitionList::new();
+    for partition in partitions_of(client.client(), topic)? {
+        list.add_partition(topic, partition);
+    }
+    let answer = client.committed_offsets(list, REQUEST_TIMEOUT).map_err(refused)?;
+    let committed = answer.elements().into_iter().map(|element| {
+        element.error().map_err(refused)?;
+        let metadata = || element.metadata().to_owned();
+        Ok((element.partition(), committed_offset(element.offset(), metadata)))
+    });
+    committed.collect()
+}
+
+/// Reads one element of an offset answer.
+///
+/// The binding panics on metadata that is not UTF-8, which any tool may have committed, and gives no other way to
+/// read it. Such metadata is not ours and reads as empty.
+pub(crate) fn committed_offset(offset: Offset, metadata: impl FnOnce() -> String) -> Option<CommittedOffset> {
+    let Offset::Offset(offset) = offset else { return None };
+    let metadata = std::panic::catch_unwind(AssertUnwindSafe(metadata)).unwrap_or_else(|_panic| {
+        tracing::warn!(offset, "committed metadata is not utf-8 and is ignored");
+        String::new()
+    });
+    Some(CommittedOffset { offset, metadata })
+}
+
+fn partitions_of<C: ClientContext>(client: &Client<C>, topic: &str) -> Result<Vec<i32>, LookupError> {
+    let metadata = client.fetch_metadata(Some(topic), REQUEST_TIMEOUT).map_err(refused)?;
+    let Some(found) = metadata.topics().iter().find(|candidate| candidate.name() == topic) else {
+        return Err(element_error(topic, RDKafkaErrorCode::UnknownTopicOrPartition));
+    };
+    if let Some(code) = found.error() {
+        return Err(element_error(topic, code.into()));
+    }
+    let mut partitions: Vec<i32> = found.partitions().iter().map(|partition| partition.id()).collect();
+    partitions.sort_unstable();
+    Ok(partitions)
+}
+
+fn admin_client(connection: &ConnectionConfig) -> Result<AdminClient<DefaultClientContext>, LookupError> {
+    AdminClient::from_config(&connection.client_config()).map_err(refused)
+}
+
+fn admin_options() -> AdminOptions {
+    AdminOptions::new().operation_timeout(Some(REQUEST_TIMEOUT)).request_timeout(Some(REQUEST_TIMEOUT))
+}
+
+fn check_topics(results: Vec<TopicResult>, accepted: RDKafkaErrorCode) -> Result<(), LookupError> {
+    for result in results {
+        match result {
+            Err((topic, code)) if code != accepted => return Err(element_error(&topic, code)),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Runs `ask` with a consumer that never joins its group, on a thread that may block.
+async fn blocking<T: Send + 'static>(
+    connection: ConnectionConfig,
+    group_id: Option<String>,
+    ask: impl FnOnce(&BaseConsumer) -> Result<T, LookupError> + Send + 'static,
+) -> Result<T, LookupError> {
+    let answer = tokio::task::spawn_blocking(move || {
+        let mut settings = connection.client_config();
+        settings.set("group.id", group_id.as_deref().unwrap_or("eventline-admin"));
+        settings.set("enable.auto.commit", "false");
+        let client: BaseConsumer = settings.create().map_err(refused)?;
+        ask(&client)
+    });
+    answer.await.unwrap_or(Err(LookupError::Closed))
+}
+
+fn refused(error: KafkaError) -> LookupError {
+    LookupError::Refused(error.into())
+}
+
+fn element_error(element: &str, code: RDKafkaErrorCode) -> LookupError {
+    LookupError::Element { element: element.to_owned(), source: code.into() }
+}

@@ -1,0 +1,167 @@
+//! What a client knows about its connection, and what it says in the log.
+//!
+//! librdkafka reports each failed connection attempt to each broker. During an outage that is several lines a second,
+//! so lines are counted per facility: the first [`LINES_PER_WINDOW`] of a window pass, the rest is a number in the
+//! next window's first line.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use rdkafka::{
+    config::RDKafkaLogLevel,
+    error::{KafkaError, RDKafkaErrorCode},
+};
+use tracing::{debug, error, info, warn};
+
+use crate::doorbell::Doorbell;
+
+const WINDOW: Duration = Duration::from_secs(30);
+const LINES_PER_WINDOW: u32 = 3;
+/// librdkafka has a few dozen facilities; more than this would mean that names are made up at run time.
+const MAX_FACILITIES: usize = 128;
+
+/// Shared by a client's callbacks and its owner.
+#[derive(Debug)]
+pub(crate) struct ConnectionStatus {
+    role: &'static str,
+    connected: AtomicBool,
+    fatal: AtomicBool,
+    lines: LogLimiter,
+    doorbell: Doorbell,
+}
+
+impl ConnectionStatus {
+    /// `doorbell` wakes the thread that probes the connection while it is down.
+    pub(crate) fn new(role: &'static str, doorbell: Doorbell) -> Arc<ConnectionStatus> {
+        Arc::new(ConnectionStatus {
+            role,
+            connected: AtomicBool::new(false),
+            fatal: AtomicBool::new(false),
+            lines: LogLimiter::default(),
+            doorbell,
+        })
+    }
+
+    pub(crate) fn is_connected(&self) -> bool {
+        self.connected.load(Ordering::Acquire)
+    }
+
+    /// A broker has answered.
+    pub(crate) fn answered(&self) {
+        if !self.connected.load(Ordering::Relaxed) && !self.connected.swap(true, Ordering::AcqRel) {
+            info!(role = self.role, "kafka connected");
+        }
+    }
+
+    /// No broker answers.
+    pub(crate) fn unanswered(&self) {
+        if self.connected.swap(false, Ordering::AcqRel) {
+            warn!(role = self.role, "kafka connection lost, trying again");
+            self.doorbell.ring();
+        }
+    }
+
+    pub(crate) fn is_fatal(&self) -> bool {
+        self.fatal.load(Ordering::Acquire)
+    }
+
+    /// librdkafka's log line.
+    pub(crate) fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        let role = self.role;
+        if matches!(level, RDKafkaLogLevel::Debug) {
+            debug!(role, facility, line, "librdkafka");
+            return;
+        }
+        let Some(suppressed) = self.lines.admit(facility, Instant::now()) else { return };
+        match level {
+            RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
+                error!(role, facility, line, suppressed, "librdkafka");
+            }
+            // librdkafka calls a refused connection an error; for an operator it is one only if it lasts, and then
+            // readiness says so.
+            RDKafkaLogLevel::Error | RDKafkaLogLevel::Warning => {
+                warn!(role, facility, line, suppressed, "librdkafka");
+            }
+            _ => info!(role, facility, line, suppressed, "librdkafka"),
+        }
+    }
+
+    /// librdkafka's error callback: the state of the whole client, not of one record.
+    pub(crate) fn client_error(&self, error: &KafkaError, reason: &str) {
+        match error.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::AllBrokersDown) => self.unanswered(),
+            Some(RDKafkaErrorCode::Fatal) => {
+                self.fatal.store(true, Ordering::Release);
+                error!(role = self.role, reason, "kafka client instance failed");
+            }
+            _ => {}
+        }
+        if let Some(suppressed) = self.lines.admit("client", Instant::now()) {
+            warn!(role = self.role, error = %error, reason, suppressed, "kafka client error");
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct LogLimiter {
+    facilities: Mutex<HashMap<String, LineCount>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct LineCount {
+    since: Instant,
+    passed: u32,
+    suppressed: u64,
+}
+
+impl LogLimiter {
+    /// The number of lines held back since the last one that passed, or `None` when this one is held back.
+    fn admit(&self, facility: &str, now: Instant) -> Option<u64> {
+        let mut facilities = self.facilities.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = if facilities.len() < MAX_FACILITIES || facilities.contains_key(facility) {
+            facility
+        } else {
+            "other"
+        };
+        let fresh = LineCount { since: now, passed: 0, suppressed: 0 };
+        let count = facilities.entry(key.to_owned()).or_insert(fresh);
+        if now.duration_since(count.since) >= WINDOW {
+            *count = LineCount { suppressed: count.suppressed, ..fresh };
+        }
+        if count.passed == LINES_PER_WINDOW {
+            count.suppressed += 1;
+            return None;
+        }
+        count.passed += 1;
+        Some(std::mem::take(&mut count.suppressed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_flood_of_lines_becomes_three_and_a_number() {
+        let limiter = LogLimiter::default();
+        let start = Instant::now();
+        let passed = (0..1000).filter(|_| limiter.admit("FAIL", start).is_some()).count();
+        assert_eq!(passed, LINES_PER_WINDOW as usize);
+        assert_eq!(limiter.admit("FAIL", start + WINDOW), Some(997));
+        assert_eq!(limiter.admit("FAIL", start + WINDOW), Some(0), "the number is told once");
+    }
+
+    #[test]
+    fn one_facility_does_not_silence_another() {
+        let limiter = LogLimiter::default();
+        let now = Instant::now();
+        while limiter.admit("FAIL", now).is_some() {}
+        assert_eq!(limiter.admit("REBALANCE", now), Some(0));
+    }
+}

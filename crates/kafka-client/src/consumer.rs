@@ -1,0 +1,280 @@
+//! A member of a consumer group, as one stream of events.
+//!
+//! ```text
+//!   librdkafka queue ──► poll thread ──► mpsc<ConsumerEvent> ──► owner
+//!                          ▲   ▲  │
+//!        lookup thread ────┘   │  └── pause/resume by outstanding credit
+//!    (committed offsets,       └── commands: commit, seek, shutdown; acknowledgements; released credit
+//!     watermarks, probes)
+//! ```
+//!
+//! * **The poll thread owns all state** (assignment, generations, positions, pending commits) and never waits for
+//!   the network or for the owner: what does not fit the event channel waits in a backlog that credit bounds.
+//! * **Positions are explicit.** librdkafka is told `auto.offset.reset=error` and gets a number for each partition:
+//!   the committed offset, or else the end of the log that `initial_offset` names. It can therefore never jump.
+//! * **Rebalances are answered late.** The group's revocation is answered only after the owner has acknowledged it
+//!   (or `rebalance_timeout` passed). Commits are issued on the poll thread, and librdkafka resolves outstanding
+//!   commits before it rejoins, so a commit built under an old generation cannot follow a rejoin.
+//!
+//! The owner must keep receiving events while its sinks are down: it is credit that holds records back.
+
+mod commits;
+mod context;
+mod lookup;
+mod outlet;
+mod partitions;
+mod poll_loop;
+mod rebalance;
+
+use std::{
+    fmt,
+    future::Future,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use rdkafka::{
+    config::FromClientConfigAndContext,
+    consumer::{BaseConsumer, Consumer as _},
+};
+use tokio::sync::{mpsc, oneshot};
+
+use self::{
+    context::{Context, Notices},
+    poll_loop::PollLoop,
+};
+use crate::{
+    admin::{self, Watermarks},
+    config::ConsumerConfig,
+    connection::ConnectionStatus,
+    credit::{Marks, TotalAccount},
+    doorbell::{Doorbell, doorbell},
+    error::{ClientError, CommitError, LookupError},
+    event::{CommitOffset, CommittedOffset, ConsumerEvent},
+};
+
+/// Event slots between the poll thread and the owner. What the slots hold is bounded by credit, not by this number;
+/// it only has to be large enough that the poll thread seldom needs its backlog.
+pub const EVENT_CHANNEL_CAPACITY: usize = 1024;
+
+/// Commands that may wait for the poll thread before `commit` makes its caller wait.
+const COMMAND_CHANNEL_CAPACITY: usize = 256;
+
+/// A running member of a consumer group. Dropping it leaves the group in the background; [`Consumer::shutdown`]
+/// leaves in order.
+pub struct Consumer {
+    commands: mpsc::Sender<Command>,
+    leaving: Arc<AtomicBool>,
+    doorbell: Doorbell,
+    status: Arc<ConnectionStatus>,
+    account: Arc<TotalAccount>,
+    client: Weak<BaseConsumer<Context>>,
+    finished: oneshot::Receiver<()>,
+    group_id: String,
+}
+
+/// What the owner asks of the poll thread.
+enum Command {
+    Commit { generation: u64, offsets: Vec<CommitOffset>, reply: CommitReply },
+    Seek { generation: u64, topic: Arc<str>, partition: i32, offset: i64, reply: CommitReply },
+}
+
+/// Everything that reaches the poll thread from outside of it.
+struct Inbox {
+    notices: Notices,
+    commands: mpsc::Receiver<Command>,
+    leaving: Arc<AtomicBool>,
+}
+
+type CommitReply = oneshot::Sender<Result<(), CommitError>>;
+
+impl Consumer {
+    /// Joins the group in the background; a broker that is down is no error.
+    ///
+    /// # Errors
+    /// The settings contradict each other, or the operating system gave no thread.
+    pub fn start(
+        config: &ConsumerConfig,
+        topics: &[impl AsRef<str>],
+    ) -> Result<(Consumer, mpsc::Receiver<ConsumerEvent>), ClientError> {
+        let (doorbell, listener) = doorbell();
+        let status = ConnectionStatus::new("consumer", doorbell.clone());
+        let (context, notices) = Context::new(Arc::clone(&status));
+        let mut client = BaseConsumer::from_config_and_context(&config.client_config(), context)
+            .map_err(|error| ClientError::Settings(error.into()))?;
+        let wake = doorbell.clone();
+        client.set_nonempty_callback(move || wake.ring());
+        let client = Arc::new(client);
+        let names: Vec<&str> = topics.iter().map(AsRef::as_ref).collect();
+        client.subscribe(&names).map_err(|error| ClientError::Subscription(error.into()))?;
+
+        let (commands, command_receiver) = mpsc::channel(COMMAND_CHANNEL_CAPACITY);
+        let (events, event_receiver) = mpsc::channel(EVENT_CHANNEL_CAPACITY);
+        let (finish, finished) = oneshot::channel();
+        let marks = Marks::new(config.partition_buffer_bytes, config.buffer_bytes);
+        let account = TotalAccount::new(marks, doorbell.clone());
+        let leaving = Arc::new(AtomicBool::new(false));
+        let consumer = Consumer {
+            commands,
+            leaving: Arc::clone(&leaving),
+            doorbell: doorbell.clone(),
+            status: Arc::clone(&status),
+            account: Arc::clone(&account),
+            client: Arc::downgrade(&client),
+            finished,
+            group_id: config.group_id.clone(),
+        };
+        let inbox = Inbox { notices, commands: command_receiver, leaving };
+        PollLoop::new(config, client, inbox, events, doorbell, status, account)?.spawn(listener, finish)?;
+        Ok((consumer, event_receiver))
+    }
+
+    /// Commits positions; the future resolves with the group coordinator's answer.
+    ///
+    /// The commit is queued by this call, not by the first poll of the future, so commits take place in the order of
+    /// the calls. All partitions of the list are committed in one request.
+    ///
+    /// # Errors
+    /// [`CommitError::is_stale`]: `generation` does not own one of the partitions; nothing may be committed for it.
+    pub fn commit(
+        &self,
+        generation: u64,
+        offsets: Vec<CommitOffset>,
+    ) -> impl Future<Output = Result<(), CommitError>> + Send + 'static {
+        let refused = commits::refuse_malformed(&offsets);
+        self.command(refused, move |reply| Command::Commit { generation, offsets, reply })
+    }
+
+    /// Continues a partition at `offset`: an operator's answer to
+    /// [`ConsumerEvent::OffsetOutOfRange`], or a step back. Records that are already in the event channel still come.
+    ///
+    /// # Errors
+    /// [`CommitError::Stale`] when `generation` does not own the partition, [`CommitError::Failed`] when the client
+    /// refuses.
+    pub fn seek(
+        &self,
+        generation: u64,
+        topic: &Arc<str>,
+        partition: i32,
+        offset: i64,
+    ) -> impl Future<Output = Result<(), CommitError>> + Send + 'static {
+        let topic = Arc::clone(topic);
+        let negative = CommitError::Malformed { reason: "offset is negative" };
+        let refused = if offset < 0 { Err(negative) } else { Ok(()) };
+        self.command(refused, move |reply| Command::Seek { generation, topic, partition, offset, reply })
+    }
+
+    /// First and next offset of every partition of a topic, owned or not.
+    ///
+    /// # Errors
+    /// The cluster does not answer within seconds, or the topic does not exist.
+    pub fn watermarks(
+        &self,
+        topic: &str,
+    ) -> impl Future<Output = Result<Vec<Watermarks>, LookupError>> + Send + 'static {
+        let topic = topic.to_owned();
+        self.lookup(move |client| admin::watermarks_of(client.client(), &topic))
+    }
+
+    /// The group's committed position of every partition of a topic, owned or not.
+    ///
+    /// # Errors
+    /// The cluster does not answer within seconds, or the topic does not exist.
+    pub fn committed(
+        &self,
+        topic: &str,
+    ) -> impl Future<Output = Result<Vec<(i32, Option<CommittedOffset>)>, LookupError>> + Send + 'static {
+        let topic = topic.to_owned();
+        self.lookup(move |client| admin::committed_of(client, &topic))
+    }
+
+    /// Whether a broker answered lately. False at start and while no broker can be reached.
+    pub fn is_connected(&self) -> bool {
+        self.status.is_connected()
+    }
+
+    /// Whether this member can never go on (see [`ConsumerError::is_fatal`](crate::ConsumerError::is_fatal)).
+    pub fn is_fatal(&self) -> bool {
+        self.status.is_fatal()
+    }
+
+    /// Bytes handed to the owner whose [`Credit`](crate::Credit) lives.
+    pub fn outstanding_bytes(&self) -> u64 {
+        self.account.outstanding()
+    }
+
+    /// Partitions that deliver nothing at present, because of outstanding bytes or a position out of range.
+    pub fn paused_partitions(&self) -> usize {
+        self.account.paused_partitions()
+    }
+
+    /// Starts to give the partitions back and to leave the group. The owner goes on receiving: it gets a last
+    /// [`ConsumerEvent::Revoked`], can commit until it acknowledges, and then sees the channel close.
+    ///
+    /// Takes at most `rebalance_timeout`, plus the time of a lookup that is under way.
+    pub fn leave(&self) {
+        self.leaving.store(true, Ordering::Release);
+        self.doorbell.ring();
+    }
+
+    /// [`Consumer::leave`], and waits until the group was left and all threads have ended.
+    ///
+    /// Somebody must receive (or drop) the events meanwhile.
+    pub async fn shutdown(mut self) {
+        self.leave();
+        // An error means that the thread is gone already.
+        let _ = (&mut self.finished).await;
+    }
+
+    fn command(
+        &self,
+        refused: Result<(), CommitError>,
+        build: impl FnOnce(CommitReply) -> Command,
+    ) -> impl Future<Output = Result<(), CommitError>> + Send + 'static {
+        let (reply, answer) = oneshot::channel();
+        let queued = refused.map(|()| {
+            let unsent = self.commands.try_send(build(reply)).err();
+            self.doorbell.ring();
+            unsent.map(|unsent| (unsent.into_inner(), self.commands.clone(), self.doorbell.clone()))
+        });
+        async move {
+            if let Some((command, commands, doorbell)) = queued? {
+                commands.send(command).await.map_err(|_closed| CommitError::Closed)?;
+                doorbell.ring();
+            }
+            answer.await.unwrap_or(Err(CommitError::Closed))
+        }
+    }
+
+    fn lookup<T: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&BaseConsumer<Context>) -> Result<T, LookupError> + Send + 'static,
+    ) -> impl Future<Output = Result<T, LookupError>> + Send + 'static {
+        let client = Weak::clone(&self.client);
+        async move {
+            let answer = tokio::task::spawn_blocking(move || {
+                let client = client.upgrade().ok_or(LookupError::Closed)?;
+                ask(&client)
+            });
+            answer.await.unwrap_or(Err(LookupError::Closed))
+        }
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+impl fmt::Debug for Consumer {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Consumer")
+            .field("group_id", &self.group_id)
+            .field("connected", &self.is_connected())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,119 @@
+//! The partitions a consumer owns: generation, next position, and whether each must be paused.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use rdkafka::{error::KafkaError, topic_partition_list::TopicPartitionList};
+use tracing::warn;
+
+use crate::credit::{PartitionAccount, TotalAccount};
+
+/// One owned partition.
+pub(super) struct Partition {
+    pub(super) generation: u64,
+    pub(super) account: Arc<PartitionAccount>,
+    /// Offset of the next record to hand over.
+    pub(super) position: i64,
+    /// Its position is not in the log; librdkafka has stopped fetching it until a seek.
+    pub(super) out_of_range: bool,
+    /// Being revoked: nothing more is handed over, but it can still be committed.
+    pub(super) revoking: bool,
+    /// Paused by its own bytes, with hysteresis.
+    over_mark: bool,
+    /// What librdkafka was told last.
+    paused: bool,
+}
+
+/// All owned partitions.
+pub(super) struct Partitions {
+    topics: HashMap<Arc<str>, BTreeMap<i32, Partition>>,
+    total: Arc<TotalAccount>,
+    total_over_mark: bool,
+}
+
+impl Partitions {
+    pub(super) fn new(total: Arc<TotalAccount>) -> Partitions {
+        Partitions { topics: HashMap::new(), total, total_over_mark: false }
+    }
+
+    pub(super) fn insert(&mut self, topic: &Arc<str>, partition: i32, generation: u64, position: i64) {
+        let owned = Partition {
+            generation,
+            account: PartitionAccount::new(Arc::clone(&self.total)),
+            position,
+            out_of_range: false,
+            revoking: false,
+            over_mark: false,
+            paused: false,
+        };
+        self.topics.entry(Arc::clone(topic)).or_default().insert(partition, owned);
+    }
+
+    pub(super) fn remove(&mut self, topic: &str, partition: i32) -> Option<Partition> {
+        self.topics.get_mut(topic)?.remove(&partition)
+    }
+
+    pub(super) fn get(&self, topic: &str, partition: i32) -> Option<&Partition> {
+        self.topics.get(topic)?.get(&partition)
+    }
+
+    /// The partition and the shared form of its topic's name.
+    pub(super) fn get_mut(&mut self, topic: &str, partition: i32) -> Option<(Arc<str>, &mut Partition)> {
+        let name = Arc::clone(self.topics.get_key_value(topic)?.0);
+        Some((name, self.topics.get_mut(topic)?.get_mut(&partition)?))
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.topics.values().all(BTreeMap::is_empty)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Arc<str>, i32, &Partition)> {
+        self.topics
+            .iter()
+            .flat_map(|(topic, owned)| owned.iter().map(move |(id, partition)| (topic, *id, partition)))
+    }
+
+    /// Pauses and resumes what the outstanding bytes ask for, by two calls to the client at most.
+    pub(super) fn apply_marks(
+        &mut self,
+        pause: impl FnOnce(&TopicPartitionList) -> Result<(), KafkaError>,
+        resume: impl FnOnce(&TopicPartitionList) -> Result<(), KafkaError>,
+    ) {
+        self.total_over_mark = self.total.must_pause(self.total_over_mark);
+        self.total.set_paused(self.total_over_mark);
+        let mut silent = 0;
+        let (mut to_pause, mut to_resume) = (TopicPartitionList::new(), TopicPartitionList::new());
+        for (topic, owned) in &mut self.topics {
+            for (id, partition) in owned {
+                partition.over_mark = partition.account.must_pause(partition.over_mark);
+                partition.account.set_paused(partition.over_mark);
+                let must_pause = partition.over_mark || self.total_over_mark;
+                silent += usize::from(must_pause || partition.out_of_range);
+                if partition.paused == must_pause || partition.out_of_range || partition.revoking {
+                    continue;
+                }
+                partition.paused = must_pause;
+                if must_pause { &mut to_pause } else { &mut to_resume }.add_partition(topic, *id);
+            }
+        }
+        self.total.set_paused_partitions(silent);
+        apply(&to_pause, pause, "pause");
+        apply(&to_resume, resume, "resume");
+    }
+}
+
+fn apply(
+    list: &TopicPartitionList,
+    call: impl FnOnce(&TopicPartitionList) -> Result<(), KafkaError>,
+    verb: &'static str,
+) {
+    if list.count() == 0 {
+        return;
+    }
+    // The client refuses only partitions that it does not know, which are being taken away.
+    if let Err(error) = call(list) {
+        warn!(verb, error = %error, "partitions could not be paused or resumed");
+    }
+}

@@ -1,0 +1,203 @@
+//! Byte accounting of consumed records: the back-pressure of a consumer.
+//!
+//! A [`Credit`] counts its record's bytes against the partition and against the whole consumer until it is dropped.
+//! The poll thread pauses a partition whose bytes reach the high mark and resumes it at the low mark; when the
+//! consumer's total reaches its mark, every partition is paused until the total is down to its low mark. The
+//! distance between the marks matters: a pause throws away what librdkafka has prefetched for the partition, so
+//! pausing must be rare (low mark = half of the high mark).
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+use crate::doorbell::Doorbell;
+
+/// Fixed cost charged to a record beside its bytes, so that empty records are bounded too: the event slot, the
+/// header vector, allocator overhead.
+pub(crate) const RECORD_OVERHEAD_BYTES: u64 = 256;
+
+/// Counts a record's bytes until dropped.
+pub struct Credit {
+    bytes: u64,
+    account: Arc<PartitionAccount>,
+}
+
+impl Credit {
+    /// Bytes this credit counts (key, value, headers and a fixed overhead).
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+impl Drop for Credit {
+    fn drop(&mut self) {
+        let account = &self.account;
+        let partition = account.outstanding.fetch_sub(self.bytes, Ordering::AcqRel) - self.bytes;
+        let total = account.total.outstanding.fetch_sub(self.bytes, Ordering::AcqRel) - self.bytes;
+        // The flags are set before the poll thread compares the counts again, so one of the two sides sees the
+        // other; the poll thread also looks by itself every second.
+        let partition_may_resume =
+            account.paused.load(Ordering::Acquire) && partition <= account.total.marks.partition_low;
+        let all_may_resume =
+            account.total.paused.load(Ordering::Acquire) && total <= account.total.marks.total_low;
+        if partition_may_resume || all_may_resume {
+            account.total.doorbell.ring();
+        }
+    }
+}
+
+impl fmt::Debug for Credit {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Credit").field("bytes", &self.bytes).finish_non_exhaustive()
+    }
+}
+
+/// The marks, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Marks {
+    pub(crate) partition_high: u64,
+    pub(crate) partition_low: u64,
+    pub(crate) total_high: u64,
+    pub(crate) total_low: u64,
+}
+
+impl Marks {
+    pub(crate) fn new(partition_high: u64, total_high: u64) -> Marks {
+        Marks { partition_high, partition_low: partition_high / 2, total_high, total_low: total_high / 2 }
+    }
+}
+
+/// What is outstanding over all partitions of a consumer.
+#[derive(Debug)]
+pub(crate) struct TotalAccount {
+    outstanding: AtomicU64,
+    paused: AtomicBool,
+    /// For the owner's metrics only.
+    paused_partitions: AtomicUsize,
+    marks: Marks,
+    doorbell: Doorbell,
+}
+
+/// What is outstanding of one partition in one generation.
+#[derive(Debug)]
+pub(crate) struct PartitionAccount {
+    outstanding: AtomicU64,
+    paused: AtomicBool,
+    total: Arc<TotalAccount>,
+}
+
+impl TotalAccount {
+    pub(crate) fn new(marks: Marks, doorbell: Doorbell) -> Arc<TotalAccount> {
+        Arc::new(TotalAccount {
+            outstanding: AtomicU64::new(0),
+            paused: AtomicBool::new(false),
+            paused_partitions: AtomicUsize::new(0),
+            marks,
+            doorbell,
+        })
+    }
+
+    pub(crate) fn outstanding(&self) -> u64 {
+        self.outstanding.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn paused_partitions(&self) -> usize {
+        self.paused_partitions.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_paused_partitions(&self, count: usize) {
+        self.paused_partitions.store(count, Ordering::Relaxed);
+    }
+
+    /// Whether all partitions must be paused, given that they are (`paused`) or are not.
+    pub(crate) fn must_pause(&self, paused: bool) -> bool {
+        must_pause(self.outstanding(), paused, self.marks.total_low, self.marks.total_high)
+    }
+
+    pub(crate) fn set_paused(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Release);
+    }
+}
+
+impl PartitionAccount {
+    pub(crate) fn new(total: Arc<TotalAccount>) -> Arc<PartitionAccount> {
+        Arc::new(PartitionAccount { outstanding: AtomicU64::new(0), paused: AtomicBool::new(false), total })
+    }
+
+    pub(crate) fn charge(self: &Arc<Self>, bytes: u64) -> Credit {
+        self.outstanding.fetch_add(bytes, Ordering::AcqRel);
+        self.total.outstanding.fetch_add(bytes, Ordering::AcqRel);
+        Credit { bytes, account: Arc::clone(self) }
+    }
+
+    /// Whether the partition must be paused for its own sake, given that it is (`paused`) or is not.
+    pub(crate) fn must_pause(&self, paused: bool) -> bool {
+        let marks = &self.total.marks;
+        must_pause(
+            self.outstanding.load(Ordering::Acquire),
+            paused,
+            marks.partition_low,
+            marks.partition_high,
+        )
+    }
+
+    pub(crate) fn set_paused(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Release);
+    }
+}
+
+fn must_pause(outstanding: u64, paused: bool, low: u64, high: u64) -> bool {
+    if paused { outstanding > low } else { outstanding >= high }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::doorbell::doorbell;
+
+    #[test]
+    fn partition_pauses_at_the_high_mark_and_resumes_only_at_the_low_mark() {
+        let (bell, _listener) = doorbell();
+        let account = PartitionAccount::new(TotalAccount::new(Marks::new(100, 1000), bell));
+        let first = account.charge(40);
+        let second = account.charge(59);
+        assert!(!account.must_pause(false), "99 of 100 bytes leave room");
+        let third = account.charge(1);
+        assert!(account.must_pause(false));
+        drop(first);
+        assert!(account.must_pause(true), "60 bytes are above the low mark of 50");
+        drop((second, third));
+        assert!(!account.must_pause(true));
+        assert_eq!(account.total.outstanding(), 0);
+    }
+
+    #[test]
+    fn total_mark_pauses_although_no_partition_reached_its_own() {
+        let (bell, _listener) = doorbell();
+        let total = TotalAccount::new(Marks::new(100, 150), bell);
+        let (one, two) =
+            (PartitionAccount::new(Arc::clone(&total)), PartitionAccount::new(Arc::clone(&total)));
+        let held = (one.charge(75), two.charge(75));
+        assert!(!one.must_pause(false) && !two.must_pause(false));
+        assert!(total.must_pause(false));
+        drop(held.0);
+        assert!(!total.must_pause(true));
+    }
+
+    #[test]
+    fn credit_dropped_below_the_low_mark_wakes_the_poll_thread_only_when_paused() {
+        let (bell, listener) = doorbell();
+        let account = PartitionAccount::new(TotalAccount::new(Marks::new(100, 1000), bell));
+        drop(account.charge(10));
+        assert!(listener.0.try_recv().is_err(), "nothing was paused, nobody is woken");
+        account.set_paused(true);
+        drop(account.charge(10));
+        assert!(listener.wait(Duration::ZERO) && listener.0.try_recv().is_err(), "one ring");
+    }
+}
