@@ -1,0 +1,382 @@
+//! One block in ClickHouse's `Native` format, as its HTTP interface reads it from a client that names no protocol version.
+//!
+//! ```text
+//! block   := varint columns, varint rows, column*
+//! column  := string name, string type, prefix, data          (data only when rows > 0)
+//! string  := varint length, bytes
+//!
+//! type                      prefix             data
+//! String                    -                  string per row
+//! UInt8 … Int64, DateTime64 -                  little-endian values
+//! LowCardinality(String)    u64 version = 1    low cardinality of all rows
+//! Array(T)                  prefix of T        u64 end of each row's elements, then data of T for all elements
+//! Map(K, V)                 prefix of K, V     like Array(Tuple(K, V)): ends, all keys, all values
+//!
+//! low cardinality := u64 flags, u64 keys, string per key, u64 indexes, index per row       (nothing for no rows)
+//! flags           := index width (0 = u8, 1 = u16, 2 = u32) | has additional keys (0x200) | new dictionary (0x400)
+//! ```
+//!
+//! The writer appends to a buffer that the caller keeps, so that a steady stream of blocks allocates nothing.
+//! It knows the format and nothing of telemetry: which columns there are and in which order their rows come is the
+//! caller's business. What it cannot know by itself it asserts in debug builds: that a column has as many rows as the block.
+
+use super::dictionary::Dictionary;
+
+const LOW_CARDINALITY_VERSION: u64 = 1;
+const HAS_ADDITIONAL_KEYS: u64 = 1 << 9;
+const NEED_UPDATE_DICTIONARY: u64 = 1 << 10;
+
+/// The ClickHouse types this encoder writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Type {
+    /// Bytes of any length.
+    String,
+    /// One byte.
+    UInt8,
+    /// Two bytes.
+    UInt16,
+    /// Four bytes.
+    UInt32,
+    /// Eight bytes.
+    UInt64,
+    /// Eight bytes, signed.
+    Int64,
+    /// Nanoseconds since the epoch as `i64`.
+    DateTime64,
+    /// A string kept once per block.
+    LowCardinality,
+    /// A map from kept-once strings to strings.
+    Map,
+    /// An array of times.
+    ArrayDateTime64,
+    /// An array of strings.
+    ArrayString,
+    /// An array of kept-once strings.
+    ArrayLowCardinality,
+    /// An array of maps.
+    ArrayMap,
+}
+
+impl Type {
+    /// The type as ClickHouse spells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Type::String => "String",
+            Type::UInt8 => "UInt8",
+            Type::UInt16 => "UInt16",
+            Type::UInt32 => "UInt32",
+            Type::UInt64 => "UInt64",
+            Type::Int64 => "Int64",
+            Type::DateTime64 => "DateTime64(9)",
+            Type::LowCardinality => "LowCardinality(String)",
+            Type::Map => "Map(LowCardinality(String), String)",
+            Type::ArrayDateTime64 => "Array(DateTime64(9))",
+            Type::ArrayString => "Array(String)",
+            Type::ArrayLowCardinality => "Array(LowCardinality(String))",
+            Type::ArrayMap => "Array(Map(LowCardinality(String), String))",
+        }
+    }
+}
+
+/// One map of a map column: the numbers of its keys, and its values as they go on the wire.
+#[derive(Clone, Copy, Debug)]
+pub struct MapRow<'a> {
+    /// Positions of the keys in the column's key list, one after the other.
+    pub keys: KeyRange,
+    /// As many `string`s as there are keys, already with their lengths.
+    pub values: &'a [u8],
+}
+
+/// A run of keys in a column's key list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyRange {
+    /// Position of the first key.
+    pub start: u32,
+    /// Number of keys.
+    pub count: u32,
+}
+
+/// Fixed-width values the format stores as little-endian bytes.
+pub trait Fixed: Copy {
+    /// Appends the value.
+    fn put(self, out: &mut Vec<u8>);
+}
+
+macro_rules! fixed {
+    ($($int:ty),*) => { $(impl Fixed for $int {
+        fn put(self, out: &mut Vec<u8>) {
+            out.extend_from_slice(&self.to_le_bytes());
+        }
+    })* };
+}
+fixed!(u8, u16, u32, u64, i64);
+
+/// Appends one block to a buffer.
+#[derive(Debug)]
+pub struct BlockWriter<'o> {
+    out: &'o mut Vec<u8>,
+    rows: usize,
+    columns_left: usize,
+}
+
+impl<'o> BlockWriter<'o> {
+    /// Starts a block of exactly `columns` columns of `rows` rows each.
+    pub fn begin(out: &'o mut Vec<u8>, columns: usize, rows: usize) -> BlockWriter<'o> {
+        put_varint(out, columns as u64);
+        put_varint(out, rows as u64);
+        BlockWriter { out, rows, columns_left: columns }
+    }
+
+    /// A column of fixed-width values.
+    pub fn fixed<T: Fixed>(&mut self, name: &str, kind: Type, values: impl Iterator<Item = T>) {
+        self.header(name, kind);
+        self.out.reserve(self.rows * size_of::<T>());
+        let before = self.out.len();
+        for value in values {
+            value.put(self.out);
+        }
+        debug_assert_eq!(self.out.len() - before, self.rows * size_of::<T>(), "rows of {name}");
+    }
+
+    /// A `String` column of values that already carry their length, as [`put_string`] writes it.
+    pub fn encoded_strings<'a>(&mut self, name: &str, values: impl Iterator<Item = &'a [u8]>) {
+        self.header(name, Type::String);
+        let mut rows = 0;
+        for value in values {
+            self.out.extend_from_slice(value);
+            rows += 1;
+        }
+        debug_assert_eq!(rows, self.rows, "rows of {name}");
+    }
+
+    /// A `String` column.
+    pub fn strings<'a>(&mut self, name: &str, values: impl Iterator<Item = &'a [u8]>) {
+        self.header(name, Type::String);
+        let mut rows = 0;
+        for value in values {
+            put_string(self.out, value);
+            rows += 1;
+        }
+        debug_assert_eq!(rows, self.rows, "rows of {name}");
+    }
+
+    /// A `LowCardinality(String)` column: each row's number in `keys`.
+    pub fn low_cardinality(&mut self, name: &str, keys: &Dictionary, numbers: impl Iterator<Item = u32>) {
+        self.header(name, Type::LowCardinality);
+        self.u64(LOW_CARDINALITY_VERSION);
+        if self.rows == 0 {
+            return;
+        }
+        let width = self.dictionary(keys, self.rows);
+        let before = self.out.len();
+        for number in numbers {
+            width.put(number, self.out);
+        }
+        debug_assert_eq!(self.out.len() - before, self.rows * width.bytes(), "rows of {name}");
+    }
+
+    /// A `Map(LowCardinality(String), String)` column. `keys` holds the key numbers that the rows' [`KeyRange`]s point into;
+    /// `rows` is walked three times and must give the same maps each time.
+    pub fn maps<'a, I>(&mut self, name: &str, dictionary: &Dictionary, keys: &[u32], rows: impl Fn() -> I)
+    where
+        I: Iterator<Item = MapRow<'a>>,
+    {
+        self.header(name, Type::Map);
+        self.u64(LOW_CARDINALITY_VERSION);
+        self.map_data(dictionary, keys, rows);
+    }
+
+    /// An `Array(DateTime64(9))` column: the number of elements of each row, and all elements in row order.
+    pub fn time_arrays(
+        &mut self,
+        name: &str,
+        counts: impl Iterator<Item = u32>,
+        elements: impl Iterator<Item = i64>,
+    ) {
+        self.header(name, Type::ArrayDateTime64);
+        self.ends(counts);
+        for element in elements {
+            element.put(self.out);
+        }
+    }
+
+    /// An `Array(String)` column of elements that already carry their length.
+    pub fn string_arrays<'a>(
+        &mut self,
+        name: &str,
+        counts: impl Iterator<Item = u32>,
+        elements: impl Iterator<Item = &'a [u8]>,
+    ) {
+        self.header(name, Type::ArrayString);
+        self.ends(counts);
+        for element in elements {
+            self.out.extend_from_slice(element);
+        }
+    }
+
+    /// An `Array(LowCardinality(String))` column: each element's number in `keys`.
+    pub fn low_cardinality_arrays(
+        &mut self,
+        name: &str,
+        counts: impl Iterator<Item = u32>,
+        keys: &Dictionary,
+        elements: impl Iterator<Item = u32>,
+    ) {
+        self.header(name, Type::ArrayLowCardinality);
+        self.u64(LOW_CARDINALITY_VERSION);
+        let total = self.ends(counts);
+        if total == 0 {
+            return;
+        }
+        let width = self.dictionary(keys, total);
+        for number in elements {
+            width.put(number, self.out);
+        }
+    }
+
+    /// An `Array(Map(LowCardinality(String), String))` column; see [`BlockWriter::maps`] for the maps.
+    pub fn map_arrays<'a, I>(
+        &mut self,
+        name: &str,
+        counts: impl Iterator<Item = u32>,
+        dictionary: &Dictionary,
+        keys: &[u32],
+        elements: impl Fn() -> I,
+    ) where
+        I: Iterator<Item = MapRow<'a>>,
+    {
+        self.header(name, Type::ArrayMap);
+        self.u64(LOW_CARDINALITY_VERSION);
+        self.ends(counts);
+        self.map_data(dictionary, keys, elements);
+    }
+
+    /// Ends the block.
+    pub fn finish(self) {
+        debug_assert_eq!(self.columns_left, 0, "columns announced and not written");
+    }
+
+    fn header(&mut self, name: &str, kind: Type) {
+        debug_assert!(self.columns_left > 0, "more columns than announced, at {name}");
+        self.columns_left -= 1;
+        put_string(self.out, name.as_bytes());
+        put_string(self.out, kind.name().as_bytes());
+    }
+
+    fn map_data<'a, I>(&mut self, dictionary: &Dictionary, keys: &[u32], maps: impl Fn() -> I)
+    where
+        I: Iterator<Item = MapRow<'a>>,
+    {
+        let total = self.ends(maps().map(|map| map.keys.count));
+        if total > 0 {
+            let width = self.dictionary(dictionary, total);
+            for map in maps() {
+                let KeyRange { start, count } = map.keys;
+                width.put_all(&keys[start as usize..(start + count) as usize], self.out);
+            }
+        }
+        for map in maps() {
+            self.out.extend_from_slice(map.values);
+        }
+    }
+
+    /// Writes where each row's elements end; returns how many elements there are.
+    fn ends(&mut self, counts: impl Iterator<Item = u32>) -> usize {
+        self.out.reserve(self.rows * size_of::<u64>());
+        let mut end = 0_u64;
+        for count in counts {
+            end += u64::from(count);
+            self.u64(end);
+        }
+        end as usize
+    }
+
+    fn dictionary(&mut self, keys: &Dictionary, indexes: usize) -> IndexWidth {
+        let width = IndexWidth::for_keys(keys.len());
+        self.u64(width.flag() | HAS_ADDITIONAL_KEYS | NEED_UPDATE_DICTIONARY);
+        self.u64(keys.len() as u64);
+        for key in keys.iter() {
+            put_string(self.out, key);
+        }
+        self.u64(indexes as u64);
+        self.out.reserve(indexes * width.bytes());
+        width
+    }
+
+    fn u64(&mut self, value: u64) {
+        self.out.extend_from_slice(&value.to_le_bytes());
+    }
+}
+
+/// Appends `value` with its length, as every `String` is written.
+#[inline]
+pub fn put_string(out: &mut Vec<u8>, value: &[u8]) {
+    put_varint(out, value.len() as u64);
+    out.extend_from_slice(value);
+}
+
+/// Appends a variable-length unsigned integer (LEB128).
+#[inline]
+pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+/// How wide the indexes into a dictionary are.
+#[derive(Clone, Copy, Debug)]
+enum IndexWidth {
+    One,
+    Two,
+    Four,
+}
+
+impl IndexWidth {
+    fn for_keys(keys: usize) -> IndexWidth {
+        match keys {
+            0..=0x100 => IndexWidth::One,
+            0x101..=0x1_0000 => IndexWidth::Two,
+            _ => IndexWidth::Four,
+        }
+    }
+
+    fn flag(self) -> u64 {
+        match self {
+            IndexWidth::One => 0,
+            IndexWidth::Two => 1,
+            IndexWidth::Four => 2,
+        }
+    }
+
+    fn bytes(self) -> usize {
+        1 << self.flag()
+    }
+
+    #[inline]
+    fn put(self, number: u32, out: &mut Vec<u8>) {
+        match self {
+            IndexWidth::One => out.push(number as u8),
+            IndexWidth::Two => out.extend_from_slice(&(number as u16).to_le_bytes()),
+            IndexWidth::Four => out.extend_from_slice(&number.to_le_bytes()),
+        }
+    }
+
+    #[inline]
+    fn put_all(self, numbers: &[u32], out: &mut Vec<u8>) {
+        match self {
+            IndexWidth::One => out.extend(numbers.iter().map(|number| *number as u8)),
+            IndexWidth::Two => {
+                for number in numbers {
+                    out.extend_from_slice(&(*number as u16).to_le_bytes());
+                }
+            }
+            IndexWidth::Four => {
+                for number in numbers {
+                    out.extend_from_slice(&number.to_le_bytes());
+                }
+            }
+        }
+    }
+}

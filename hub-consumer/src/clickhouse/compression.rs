@@ -1,0 +1,81 @@
+//! Blocks as they travel.
+
+use std::io::{self, Write};
+
+use bytes::Bytes;
+use service_runtime::Setting;
+use service_runtime::settings::choice;
+
+/// Level 1 costs half of level 3 and loses a few per cent of its ratio.
+const ZSTD_LEVEL: i32 = 1;
+
+/// How a block is compressed for the request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// As it is.
+    None,
+    /// LZ4 frames: about a quarter of the bytes for a third of a microsecond per row.
+    Lz4,
+    /// Zstandard: about half of what LZ4 leaves, for half as much time again.
+    Zstd,
+}
+
+/// A block ready to be sent, any number of times.
+#[derive(Clone, Debug)]
+pub struct Body {
+    pub(super) bytes: Bytes,
+    pub(super) content_encoding: Option<&'static str>,
+}
+
+impl Body {
+    /// Bytes on the wire.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether there is nothing to send.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+}
+
+impl Compression {
+    /// Compresses one encoded block. CPU-bound: some milliseconds for a full block.
+    ///
+    /// # Errors
+    /// When the codec fails, which takes being out of memory.
+    pub fn compress(self, block: &[u8]) -> io::Result<Body> {
+        let (bytes, content_encoding) = match self {
+            Compression::None => (block.to_vec(), None),
+            Compression::Lz4 => {
+                let sink = Vec::with_capacity(block.len() / 3);
+                let mut encoder =
+                    lz4::EncoderBuilder::new().block_size(lz4::BlockSize::Max1MB).build(sink)?;
+                encoder.write_all(block)?;
+                let (bytes, result) = encoder.finish();
+                result?;
+                (bytes, Some("lz4"))
+            }
+            Compression::Zstd => (zstd::bulk::compress(block, ZSTD_LEVEL)?, Some("zstd")),
+        };
+        Ok(Body { bytes: Bytes::from(bytes), content_encoding })
+    }
+}
+
+const NAMES: [(&str, Compression); 3] =
+    [("lz4", Compression::Lz4), ("zstd", Compression::Zstd), ("none", Compression::None)];
+
+impl Setting for Compression {
+    fn expected() -> String {
+        "`lz4`, `zstd` or `none`".to_owned()
+    }
+
+    fn from_text(text: &str) -> Result<Compression, String> {
+        choice(text, &NAMES)
+    }
+
+    fn to_text(&self) -> String {
+        let name = NAMES.iter().find(|(_, compression)| compression == self).map(|(name, _)| *name);
+        name.expect("every compression has a name").to_owned()
+    }
+}

@@ -1,0 +1,182 @@
+//! A lock in a database that has none.
+//!
+//! Making a table fails when it exists, and of several who try at once exactly one succeeds; on a cluster the same holds through
+//! the DDL queue. So the lock is a table: who made it holds it, its comment names the holder, and dropping it releases it.
+//!
+//! A holder that died leaves the table behind. When it is older than [`STALE_AFTER`] it may be broken: it is first renamed to a
+//! name of the breaker's own, which again only one can do, and its comment is looked at once more. Had another breaker been
+//! faster, what was renamed is that one's fresh lock, and goes back. A holder checks before every step that the lock is still
+//! its own.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::DDL_TIMEOUT;
+use crate::clickhouse::client::{Client, QueryError, quoted};
+
+/// Longer than any step takes, a cluster's DDL timeout of three minutes included.
+pub const STALE_AFTER: Duration = Duration::from_secs(15 * 60);
+/// How long to wait for another program to finish.
+pub const WAIT: Duration = Duration::from_secs(120);
+const RETRY_AFTER: Duration = Duration::from_millis(250);
+
+const TABLE: &str = "schema_migrations_lock";
+const TABLE_ALREADY_EXISTS: i32 = 57;
+const UNKNOWN_TABLE: i32 = 60;
+
+/// The lock, held.
+#[derive(Debug)]
+pub struct Lock<'c> {
+    client: &'c Client,
+    database: &'c str,
+    on_cluster: &'c str,
+    owner: String,
+}
+
+/// The lock cannot be had, or is ours no longer.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another program has held it all the time we waited.
+    #[error("`{owner}` has held it for {} s; when that program is gone, drop the table {database}.{TABLE}", age.as_secs())]
+    Held {
+        /// Host, process and a number of the holder.
+        owner: String,
+        /// Since when.
+        age: Duration,
+        /// The database.
+        database: String,
+    },
+    /// Somebody took us for dead.
+    #[error("it was taken from us")]
+    Lost,
+    /// The server did not do as told.
+    #[error("cannot work with the table {TABLE}")]
+    Query(#[source] QueryError),
+}
+
+#[derive(Debug)]
+struct Holder {
+    owner: String,
+    age: Duration,
+}
+
+impl<'c> Lock<'c> {
+    /// Waits for the lock, at most [`WAIT`].
+    ///
+    /// # Errors
+    /// When somebody else keeps it, or the server cannot be asked.
+    pub async fn acquire(
+        client: &'c Client,
+        database: &'c str,
+        on_cluster: &'c str,
+    ) -> Result<Lock<'c>, LockError> {
+        let lock = Lock { client, database, on_cluster, owner: owner_name() };
+        let deadline = Instant::now() + WAIT;
+        loop {
+            if lock.try_take().await? {
+                return Ok(lock);
+            }
+            let Some(holder) = lock.holder(TABLE).await? else { continue };
+            if holder.age > STALE_AFTER {
+                lock.break_stale(&holder).await?;
+                continue;
+            }
+            if Instant::now() >= deadline {
+                let Holder { owner, age } = holder;
+                return Err(LockError::Held { owner, age, database: database.to_owned() });
+            }
+            sleep(RETRY_AFTER).await;
+        }
+    }
+
+    /// Makes sure that nobody has broken the lock.
+    ///
+    /// # Errors
+    /// When it is not ours any more.
+    pub async fn check(&self) -> Result<(), LockError> {
+        match self.holder(TABLE).await? {
+            Some(holder) if holder.owner == self.owner => Ok(()),
+            _ => Err(LockError::Lost),
+        }
+    }
+
+    /// Gives the lock back.
+    ///
+    /// # Errors
+    /// When it is not ours any more, or the server does not answer; then it becomes stale.
+    pub async fn release(self) -> Result<(), LockError> {
+        self.check().await?;
+        self.drop_table(TABLE).await
+    }
+
+    async fn try_take(&self) -> Result<bool, LockError> {
+        let (table, on_cluster) = (self.table(TABLE), self.on_cluster);
+        let owner = &self.owner;
+        let sql = format!("CREATE TABLE {table} {on_cluster} (held UInt8) ENGINE = Memory COMMENT '{owner}'");
+        match self.client.query(&sql, &[DDL_TIMEOUT]).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.code() == Some(TABLE_ALREADY_EXISTS) => Ok(false),
+            Err(error) => Err(LockError::Query(error)),
+        }
+    }
+
+    async fn holder(&self, table: &str) -> Result<Option<Holder>, LockError> {
+        let sql = "SELECT comment, greatest(0, dateDiff('second', metadata_modification_time, now())) FROM system.tables \
+                   WHERE database = {database:String} AND name = {table:String} FORMAT TSV";
+        let parameters = [("param_database", self.database), ("param_table", table)];
+        let printed = self.client.query(sql, &parameters).await.map_err(LockError::Query)?;
+        let holder = printed.lines().next().and_then(|line| {
+            let (owner, age) = line.split_once('\t')?;
+            Some(Holder { owner: owner.to_owned(), age: Duration::from_secs(age.parse().ok()?) })
+        });
+        Ok(holder)
+    }
+
+    async fn break_stale(&self, stale: &Holder) -> Result<(), LockError> {
+        let aside = format!("{TABLE}_{:016x}", nonce());
+        if !self.rename(TABLE, &aside).await? {
+            return Ok(());
+        }
+        match self.holder(&aside).await? {
+            Some(renamed) if renamed.owner == stale.owner => {
+                tracing::warn!(owner = stale.owner, age = ?stale.age, "broke a stale migration lock");
+                self.drop_table(&aside).await
+            }
+            // It goes back to its holder; if a third has made the table meanwhile, that holder will notice its loss.
+            _ => self.rename(&aside, TABLE).await.map(drop),
+        }
+    }
+
+    /// Whether there was such a table to rename, and none of the new name.
+    async fn rename(&self, from: &str, to: &str) -> Result<bool, LockError> {
+        let sql = format!("RENAME TABLE {} TO {} {}", self.table(from), self.table(to), self.on_cluster);
+        match self.client.query(&sql, &[DDL_TIMEOUT]).await {
+            Ok(_) => Ok(true),
+            Err(error) if matches!(error.code(), Some(UNKNOWN_TABLE | TABLE_ALREADY_EXISTS)) => Ok(false),
+            Err(error) => Err(LockError::Query(error)),
+        }
+    }
+
+    async fn drop_table(&self, table: &str) -> Result<(), LockError> {
+        let sql = format!("DROP TABLE IF EXISTS {} {}", self.table(table), self.on_cluster);
+        self.client.query(&sql, &[DDL_TIMEOUT]).await.map(drop).map_err(LockError::Query)
+    }
+
+    fn table(&self, name: &str) -> String {
+        format!("{}.{}", quoted(self.database), quoted(name))
+    }
+}
+
+/// Names this program for people, and no other one.
+fn owner_name() -> String {
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let host: String =
+        host.chars().filter(|letter| letter.is_ascii_alphanumeric() || "-.".contains(*letter)).collect();
+    format!("{host} pid {} {:016x}", std::process::id(), nonce())
+}
+
+fn nonce() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(std::process::id())
+}

@@ -1,0 +1,360 @@
+//! From the bytes of Kafka records to one sorted ClickHouse block, without an object tree in between.
+//!
+//! ```text
+//!  record bytes ── telemetry-wire's cursors ──► rows: fixed-size structs + arenas + dictionaries   push, 1st copy
+//!                                                 │ sort by the table's key
+//!                                                 ▼
+//!                                               columns of the Native block                        encode, 2nd copy
+//! ```
+//!
+//! A block is a pure function of the records pushed into it, in their order: no clock, no random order, nothing kept from
+//! earlier blocks but memory. Building it again from the same records gives the same bytes, which retries rely on.
+//! A record either adds all its rows or, when it cannot be decoded, leaves the block as it was.
+//!
+//! The rows are those of the Collector's ClickHouse exporter (v0.151 and later, same columns, same texts), with these
+//! differences: a timestamp far from the broker's is replaced ([`ORIGINAL_TIMESTAMP`]); a span that ends before it starts has
+//! duration 0 instead of 584 years; ids of a wrong length are kept; of equal attribute keys the last one counts, for
+//! `ServiceName` too; and each row says which record it came from.
+
+mod attributes;
+mod context;
+mod json;
+mod logs;
+mod spans;
+mod strings;
+mod text;
+mod time;
+
+use std::fmt::{self, Debug};
+use std::time::Duration;
+
+use telemetry_wire::{Malformed, Signal};
+use xxhash_rust::xxh3::Xxh3Default;
+
+use crate::clickhouse::block::{BlockWriter, Type};
+use crate::clickhouse::columns::{Column, ColumnSet, Need};
+use crate::clickhouse::dictionary::Dictionary;
+use time::Clamp;
+
+pub use json::json_to_protobuf;
+pub use logs::LogRows;
+pub use spans::SpanRows;
+pub use time::ORIGINAL_TIMESTAMP;
+
+/// A block of log records.
+pub type LogsBlock = Block<LogRows>;
+/// A block of spans.
+pub type SpansBlock = Block<SpanRows>;
+
+/// A block may hold this much before it must have been encoded: positions in it are 32 bits wide.
+const MAX_BLOCK_BYTES: usize = 2 << 30;
+
+/// Where a record came from; part of every row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// The partition of the topic.
+    pub partition: i32,
+    /// The record's offset in the partition.
+    pub offset: i64,
+    /// When the broker got the record (or its producer made it, by the topic's configuration), in milliseconds since the epoch.
+    pub timestamp_ms: Option<i64>,
+}
+
+/// What a decoder must know beside the records.
+#[derive(Clone, Debug)]
+pub struct DecodeSettings {
+    /// The topic the records come from; stored with every row.
+    pub topic: String,
+    /// How long the table keeps rows; older timestamps are replaced by the broker's.
+    pub retention: Duration,
+    /// A record may become this many bytes of block. Every row repeats its resource, so a few kilobytes of request can
+    /// become gigabytes of rows; a record that does is [`Undecodable::TooLarge`]. At most 1 GiB.
+    pub max_record_bytes: usize,
+}
+
+/// What a record added to a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pushed {
+    /// Log records or spans; 0 for an empty request.
+    pub rows: usize,
+}
+
+/// A record that can never become rows.
+#[derive(Debug, thiserror::Error)]
+pub enum Undecodable {
+    /// It is no protobuf of the expected shape.
+    #[error("the record is no OTLP request")]
+    Malformed(#[source] Malformed),
+    /// It is no OTLP/JSON of the expected shape.
+    #[error("the record is no OTLP/JSON request")]
+    Json(#[source] serde_json::Error),
+    /// Its rows would take more than [`DecodeSettings::max_record_bytes`].
+    #[error("the record becomes too many bytes of rows")]
+    TooLarge {
+        /// Rows decoded until then.
+        rows: usize,
+        /// Bytes of block they take.
+        bytes: usize,
+    },
+}
+
+impl Undecodable {
+    /// A word for metrics and dead-letter headers.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Undecodable::Malformed(_) => "malformed",
+            Undecodable::Json(_) => "malformed_json",
+            Undecodable::TooLarge { .. } => "too_large",
+        }
+    }
+}
+
+impl From<Malformed> for Undecodable {
+    fn from(malformed: Malformed) -> Undecodable {
+        Undecodable::Malformed(malformed)
+    }
+}
+
+/// The rows of one signal: how they are decoded, ordered and written. [`LogRows`] and [`SpanRows`] implement it.
+pub trait Rows: Debug + Default + Send + 'static {
+    /// The signal whose requests these rows come from.
+    const SIGNAL: Signal;
+    /// Every column that can be written, in table order; [`PROVENANCE`] at the end.
+    const COLUMNS: &'static [Column];
+    /// One row.
+    type Row: Copy + Debug + Send;
+    /// A state to go back to.
+    type Mark: Copy + Debug;
+
+    /// Decodes a request and adds its rows, each naming `record`. After an error the rows are in no usable state until
+    /// [`Rows::rollback`].
+    fn decode(&mut self, request: &[u8], context: &RecordContext) -> Result<(), Undecodable>;
+    /// The rows in the order they came.
+    fn rows(&self) -> &[Self::Row];
+    /// About how many bytes the rows take in a block, and no less than the memory they hold.
+    fn bytes(&self) -> usize;
+    /// Sets `order` to the table's sorting key of each row and the row's index.
+    fn sorting_keys(&self, order: &mut Vec<(u128, u32)>);
+    /// The record number of a row.
+    fn record(row: &Self::Row) -> u32;
+    /// Writes one column other than provenance for `rows`.
+    fn write(&self, column: &Column, rows: &[Self::Row], block: &mut BlockWriter<'_>);
+    /// The state to go back to.
+    fn mark(&self) -> Self::Mark;
+    /// Goes back.
+    fn rollback(&mut self, mark: Self::Mark);
+    /// Drops all rows and keeps the memory.
+    fn clear(&mut self);
+}
+
+/// What the rows of one record share.
+#[derive(Debug)]
+pub struct RecordContext {
+    record: u32,
+    clamp: Clamp,
+    /// [`Rows::bytes`] must stay at or below this.
+    max_bytes: usize,
+}
+
+impl RecordContext {
+    fn check_size(&self, rows: usize, bytes: usize) -> Result<(), Undecodable> {
+        if bytes > self.max_bytes { Err(Undecodable::TooLarge { rows, bytes }) } else { Ok(()) }
+    }
+}
+
+/// XXH3 over the offset, the length and the bytes of each record.
+#[derive(Default)]
+struct Fingerprint(Box<Xxh3Default>);
+
+impl Fingerprint {
+    fn add(&mut self, offset: i64, value: &[u8]) {
+        self.0.update(&offset.to_le_bytes());
+        self.0.update(&(value.len() as u64).to_le_bytes());
+        self.0.update(value);
+    }
+}
+
+impl Debug for Fingerprint {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{:032x}", self.0.digest128())
+    }
+}
+
+/// The columns that say which record a row came from.
+pub const PROVENANCE: [&str; 3] = ["source_topic", "source_partition", "source_offset"];
+
+/// Rows of consecutive records on their way into one insert.
+#[derive(Debug)]
+pub struct Block<R: Rows> {
+    settings: DecodeSettings,
+    rows: R,
+    records: Vec<(u16, u64)>,
+    first_offset: Option<i64>,
+    last_offset: Option<i64>,
+    fingerprint: Fingerprint,
+    order: Vec<(u128, u32)>,
+    sorted: Vec<R::Row>,
+}
+
+impl<R: Rows> Block<R> {
+    /// The columns this block can write.
+    pub const COLUMNS: &'static [Column] = R::COLUMNS;
+
+    /// An empty block.
+    pub fn new(settings: DecodeSettings) -> Block<R> {
+        assert!(settings.max_record_bytes <= MAX_BLOCK_BYTES / 2, "max_record_bytes is at most 1 GiB");
+        Block {
+            settings,
+            rows: R::default(),
+            records: Vec::new(),
+            first_offset: None,
+            last_offset: None,
+            fingerprint: Fingerprint::default(),
+            order: Vec::new(),
+            sorted: Vec::new(),
+        }
+    }
+
+    /// Adds all rows of a record, or none.
+    ///
+    /// # Errors
+    /// When the record can never become rows; the block is as it was before.
+    ///
+    /// # Panics
+    /// When the block has grown past 2 GiB: the caller cuts blocks by [`Block::bytes`], long before.
+    pub fn push(&mut self, value: &[u8], source: Source) -> Result<Pushed, Undecodable> {
+        self.add(value, value, source)
+    }
+
+    /// Adds all rows of a record in OTLP/JSON, or none; otherwise as [`Block::push`].
+    ///
+    /// # Errors
+    /// When the record can never become rows; the block is as it was before.
+    pub fn push_json(&mut self, value: &[u8], source: Source) -> Result<Pushed, Undecodable> {
+        let request = json_to_protobuf(R::SIGNAL, value).map_err(Undecodable::Json)?;
+        self.add(value, &request, source)
+    }
+
+    fn add(&mut self, value: &[u8], request: &[u8], source: Source) -> Result<Pushed, Undecodable> {
+        let before = self.rows.bytes();
+        assert!(before < MAX_BLOCK_BYTES, "a block is cut before it holds 2 GiB");
+        let context = RecordContext {
+            record: self.records.len() as u32,
+            clamp: Clamp::around(source.timestamp_ms, self.settings.retention),
+            max_bytes: before + self.settings.max_record_bytes,
+        };
+        let mark = self.rows.mark();
+        let rows_before = self.rows.rows().len();
+        if let Err(undecodable) = self.rows.decode(request, &context) {
+            self.rows.rollback(mark);
+            return Err(undecodable);
+        }
+        self.records.push((source.partition as u16, source.offset as u64));
+        self.first_offset.get_or_insert(source.offset);
+        self.last_offset = Some(source.offset);
+        self.fingerprint.add(source.offset, value);
+        Ok(Pushed { rows: self.rows.rows().len() - rows_before })
+    }
+
+    /// How many rows there are.
+    pub fn rows(&self) -> usize {
+        self.rows.rows().len()
+    }
+
+    /// How many records were pushed, those without rows included.
+    pub fn records(&self) -> usize {
+        self.records.len()
+    }
+
+    /// About how many bytes [`Block::encode`] will write; an upper bound of the memory the rows hold until then.
+    pub fn bytes(&self) -> usize {
+        self.rows.bytes()
+    }
+
+    /// The offset of the first record pushed.
+    pub fn first_offset(&self) -> Option<i64> {
+        self.first_offset
+    }
+
+    /// The offset of the last record pushed.
+    pub fn last_offset(&self) -> Option<i64> {
+        self.last_offset
+    }
+
+    /// A hash of the records' offsets and raw bytes. Equal records give an equal value in every version of this program.
+    pub fn fingerprint(&self) -> u128 {
+        self.fingerprint.0.digest128()
+    }
+
+    /// Appends the rows to `out` as one Native block of the chosen columns, sorted by the table's key.
+    pub fn encode(&mut self, columns: ColumnSet, out: &mut Vec<u8>) {
+        self.sort();
+        out.reserve(self.rows.bytes());
+        let mut block = BlockWriter::begin(out, columns.len(), self.sorted.len());
+        for column in columns.of(R::COLUMNS) {
+            if PROVENANCE.contains(&column.name) {
+                self.write_provenance(column, &mut block);
+            } else {
+                self.rows.write(column, &self.sorted, &mut block);
+            }
+        }
+        block.finish();
+    }
+
+    /// Drops everything and keeps the memory.
+    pub fn clear(&mut self) {
+        self.rows.clear();
+        self.records.clear();
+        self.first_offset = None;
+        self.last_offset = None;
+        self.fingerprint.0.reset();
+        self.order.clear();
+        self.sorted.clear();
+    }
+
+    /// The server skips its own sort when rows come in key order, and that is a quarter of its work for an insert.
+    /// Rows of equal keys keep the order they came in.
+    fn sort(&mut self) {
+        self.rows.sorting_keys(&mut self.order);
+        self.order.sort_unstable();
+        let rows = self.rows.rows();
+        self.sorted.clear();
+        self.sorted.extend(self.order.iter().map(|(_, row)| rows[*row as usize]));
+    }
+
+    fn write_provenance(&self, column: &Column, block: &mut BlockWriter<'_>) {
+        let records = self.sorted.iter().map(|row| self.records[R::record(row) as usize]);
+        match column.name {
+            "source_topic" => {
+                let mut topics = Dictionary::new();
+                let topic = topics.intern(self.settings.topic.as_bytes());
+                block.low_cardinality(column.name, &topics, records.map(|_| topic));
+            }
+            "source_partition" => {
+                block.fixed(column.name, Type::UInt16, records.map(|(partition, _)| partition))
+            }
+            "source_offset" => block.fixed(column.name, Type::UInt64, records.map(|(_, offset)| offset)),
+            name => unreachable!("{name} is no provenance column"),
+        }
+    }
+}
+
+const fn column(name: &'static str, kind: Type, need: Need) -> Column {
+    Column { name, kind, need }
+}
+
+/// For every string of a dictionary its place in byte order.
+fn ranks(dictionary: &Dictionary) -> Vec<u32> {
+    let mut numbers: Vec<u32> = (0..dictionary.len() as u32).collect();
+    numbers.sort_unstable_by_key(|number| dictionary.get(*number));
+    let mut ranks = vec![0; numbers.len()];
+    for (rank, number) in numbers.into_iter().enumerate() {
+        ranks[number as usize] = rank as u32;
+    }
+    ranks
+}
+
+/// A signed timestamp as an unsigned number of the same order.
+fn ordered(timestamp: i64) -> u64 {
+    timestamp as u64 ^ 1 << 63
+}

@@ -1,0 +1,266 @@
+//! Log records as rows of `otel_logs`.
+
+use telemetry_wire::common::AnyValue;
+use telemetry_wire::logs::{LogRecord, Request};
+use telemetry_wire::{Malformed, Signal};
+
+use super::attributes::{self, AttributeColumn, AttributeMap};
+use super::context::{ResourceEntry, Resources, ResourcesMark, ScopeEntry, Scopes, ScopesMark};
+use super::strings::{self, StringColumns};
+use super::text::{clean, put_text};
+use super::{ORIGINAL_TIMESTAMP, RecordContext, Rows, Undecodable, column, ordered, ranks};
+use crate::clickhouse::block::{BlockWriter, Type};
+use crate::clickhouse::columns::{Column, Need};
+use crate::clickhouse::dictionary::Dictionary;
+
+/// Nanoseconds of the table key's first member, `toStartOfFiveMinutes(Timestamp)`.
+const FIVE_MINUTES: i64 = 300 * 1_000_000_000;
+
+/// Bytes of the columns that have the same width in every row.
+const FIXED_BYTES: usize = 32;
+
+/// The log records of a block.
+#[derive(Debug, Default)]
+pub struct LogRows {
+    rows: Vec<LogRow>,
+    resources: Resources,
+    scopes: Scopes,
+    severity_texts: Dictionary,
+    attributes: AttributeColumn,
+    strings: StringColumns<4>,
+    bytes: usize,
+}
+
+/// One log record; positions point into the block's dictionaries and arenas.
+#[derive(Clone, Copy, Debug)]
+pub struct LogRow {
+    timestamp: i64,
+    record: u32,
+    resource: u32,
+    scope: u32,
+    severity_text: u32,
+    /// Trace id, span id, body, event name.
+    strings: strings::Row<4>,
+    attributes: AttributeMap,
+    flags: u8,
+    severity_number: u8,
+}
+
+/// A state of [`LogRows`] to go back to.
+#[derive(Clone, Copy, Debug)]
+pub struct LogMark {
+    rows: usize,
+    resources: ResourcesMark,
+    scopes: ScopesMark,
+    severity_texts: usize,
+    attributes: attributes::Mark,
+    strings: usize,
+    bytes: usize,
+}
+
+impl LogRows {
+    #[inline]
+    fn push(
+        &mut self,
+        bytes: &[u8],
+        (resource, scope): (u32, u32),
+        context: &RecordContext,
+    ) -> Result<(), Malformed> {
+        let record = LogRecord::parse(bytes)?;
+        let written = match record.time_unix_nano {
+            0 => record.observed_time_unix_nano,
+            time => time,
+        };
+        let time = context.clamp.apply(written);
+        let mut map = self.attributes.open();
+        map.extend(record.attributes())?;
+        if let Some(original) = time.original {
+            map.put_text(ORIGINAL_TIMESTAMP, &original.to_string());
+        }
+        let attributes = map.close();
+        let mut strings = self.strings.open();
+        strings.put_id(record.trace_id);
+        strings.put_id(record.span_id);
+        match record.body {
+            AnyValue::String(text) => strings.put(&clean(text)),
+            body => strings.put_with(|out| put_text(out, &body))?,
+        }
+        strings.put(&clean(record.event_name));
+        let row = LogRow {
+            timestamp: time.timestamp,
+            record: context.record,
+            resource,
+            scope,
+            severity_text: self.severity_texts.intern(&clean(record.severity_text)),
+            strings: strings.close(),
+            attributes,
+            flags: record.flags as u8,
+            severity_number: record.severity_number as u8,
+        };
+        self.bytes += FIXED_BYTES
+            + row.strings.encoded_len()
+            + attributes.encoded_len()
+            + self.resources.get(resource).attributes.encoded_len()
+            + self.scopes.get(scope).attributes.encoded_len();
+        self.rows.push(row);
+        Ok(())
+    }
+
+    fn resource(&self, row: &LogRow) -> &ResourceEntry {
+        self.resources.get(row.resource)
+    }
+
+    fn scope(&self, row: &LogRow) -> &ScopeEntry {
+        self.scopes.get(row.scope)
+    }
+}
+
+impl Rows for LogRows {
+    const SIGNAL: Signal = Signal::Logs;
+    const COLUMNS: &'static [Column] = COLUMNS;
+    type Row = LogRow;
+    type Mark = LogMark;
+
+    fn decode(&mut self, request: &[u8], context: &RecordContext) -> Result<(), Undecodable> {
+        for group in Request::new(request).resources() {
+            let group = group?;
+            let resource = self.resources.number(&group)?;
+            for scope_group in group.scopes() {
+                let scope_group = scope_group?;
+                let scope = self.scopes.number(&scope_group)?;
+                for item in scope_group.items() {
+                    self.push(item?, (resource, scope), context)?;
+                    context.check_size(self.rows.len(), self.bytes())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn rows(&self) -> &[LogRow] {
+        &self.rows
+    }
+
+    fn bytes(&self) -> usize {
+        self.bytes + self.resources.held_bytes() + self.scopes.held_bytes()
+    }
+
+    fn sorting_keys(&self, order: &mut Vec<(u128, u32)>) {
+        let service_ranks = ranks(&self.resources.services);
+        order.clear();
+        order.extend(self.rows.iter().enumerate().map(|(index, row)| {
+            let bucket = u32::try_from(row.timestamp / FIVE_MINUTES).unwrap_or(0);
+            let service = service_ranks[self.resource(row).service as usize];
+            let key =
+                u128::from(bucket) << 96 | u128::from(service) << 64 | u128::from(ordered(row.timestamp));
+            (key, index as u32)
+        }));
+    }
+
+    fn record(row: &LogRow) -> u32 {
+        row.record
+    }
+
+    fn write(&self, column: &Column, rows: &[LogRow], block: &mut BlockWriter<'_>) {
+        let (name, resources, scopes) = (column.name, &self.resources, &self.scopes);
+        let strings = |index| rows.iter().map(move |row| self.strings.get(&row.strings, index));
+        match name {
+            "Timestamp" => block.fixed(name, column.kind, rows.iter().map(|row| row.timestamp)),
+            "TraceId" => block.encoded_strings(name, strings(0)),
+            "SpanId" => block.encoded_strings(name, strings(1)),
+            "Body" => block.encoded_strings(name, strings(2)),
+            "EventName" => block.encoded_strings(name, strings(3)),
+            "TraceFlags" => block.fixed(name, column.kind, rows.iter().map(|row| row.flags)),
+            "SeverityNumber" => block.fixed(name, column.kind, rows.iter().map(|row| row.severity_number)),
+            "SeverityText" => {
+                block.low_cardinality(name, &self.severity_texts, rows.iter().map(|row| row.severity_text));
+            }
+            "ServiceName" => {
+                block.low_cardinality(
+                    name,
+                    &resources.services,
+                    rows.iter().map(|row| self.resource(row).service),
+                );
+            }
+            "ResourceSchemaUrl" => {
+                let urls = rows.iter().map(|row| self.resource(row).schema_url);
+                block.low_cardinality(name, &resources.schema_urls, urls);
+            }
+            "ResourceAttributes" => {
+                resources
+                    .attributes
+                    .write(name, block, || rows.iter().map(|row| self.resource(row).attributes));
+            }
+            "ScopeSchemaUrl" => {
+                block.low_cardinality(
+                    name,
+                    &scopes.schema_urls,
+                    rows.iter().map(|row| self.scope(row).schema_url),
+                );
+            }
+            "ScopeName" => block.strings(name, rows.iter().map(|row| scopes.names.get(self.scope(row).name))),
+            "ScopeVersion" => {
+                block.low_cardinality(name, &scopes.versions, rows.iter().map(|row| self.scope(row).version));
+            }
+            "ScopeAttributes" => {
+                scopes.attributes.write(name, block, || rows.iter().map(|row| self.scope(row).attributes));
+            }
+            "LogAttributes" => self.attributes.write(name, block, || rows.iter().map(|row| row.attributes)),
+            _ => unreachable!("{name} is in the list of columns and has no writer"),
+        }
+    }
+
+    fn mark(&self) -> LogMark {
+        LogMark {
+            rows: self.rows.len(),
+            resources: self.resources.mark(),
+            scopes: self.scopes.mark(),
+            severity_texts: self.severity_texts.len(),
+            attributes: self.attributes.mark(),
+            strings: self.strings.mark(),
+            bytes: self.bytes,
+        }
+    }
+
+    fn rollback(&mut self, mark: LogMark) {
+        self.rows.truncate(mark.rows);
+        self.resources.rollback(mark.resources);
+        self.scopes.rollback(mark.scopes);
+        self.severity_texts.truncate(mark.severity_texts);
+        self.attributes.rollback(mark.attributes);
+        self.strings.rollback(mark.strings);
+        self.bytes = mark.bytes;
+    }
+
+    fn clear(&mut self) {
+        self.rows.clear();
+        self.resources.clear();
+        self.scopes.clear();
+        self.severity_texts.clear();
+        self.attributes.clear();
+        self.strings.rollback(0);
+        self.bytes = 0;
+    }
+}
+
+const COLUMNS: &[Column] = &[
+    column("Timestamp", Type::DateTime64, Need::Required),
+    column("TraceId", Type::String, Need::Required),
+    column("SpanId", Type::String, Need::Required),
+    column("TraceFlags", Type::UInt8, Need::Required),
+    column("SeverityText", Type::LowCardinality, Need::Required),
+    column("SeverityNumber", Type::UInt8, Need::Required),
+    column("ServiceName", Type::LowCardinality, Need::Required),
+    column("Body", Type::String, Need::Required),
+    column("ResourceSchemaUrl", Type::LowCardinality, Need::Optional),
+    column("ResourceAttributes", Type::Map, Need::Required),
+    column("ScopeSchemaUrl", Type::LowCardinality, Need::Optional),
+    column("ScopeName", Type::String, Need::Optional),
+    column("ScopeVersion", Type::LowCardinality, Need::Optional),
+    column("ScopeAttributes", Type::Map, Need::Optional),
+    column("LogAttributes", Type::Map, Need::Required),
+    column("EventName", Type::String, Need::Optional),
+    column("source_topic", Type::LowCardinality, Need::Optional),
+    column("source_partition", Type::UInt16, Need::Required),
+    column("source_offset", Type::UInt64, Need::Required),
+];
