@@ -20,7 +20,7 @@ type Exponential = ::backoff::ExponentialBackoff;
 const INITIAL_INTERVAL: Duration = Duration::from_secs(5);
 /// The longest a healed server waits to be noticed.
 const MAX_INTERVAL: Duration = Duration::from_secs(30);
-/// Seven failures from the first interval to the longest.
+/// With the intervals above the sixth delay is the longest.
 const MULTIPLIER: f64 = 1.5;
 /// Half of the interval either way, so that many processes that failed together do not come back together.
 const RANDOMIZATION_FACTOR: f64 = 0.5;
@@ -164,6 +164,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::Settings;
 
     fn configs() -> impl Strategy<Value = BackoffConfig> {
         (1u64..10_000, 1u64..10_000, 1.0f64..10.0, 0.0f64..1.0).prop_map(
@@ -203,5 +204,36 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn bounds_that_make_no_sense_are_problems_and_give_the_defaults() {
+        let yaml = "initial_interval: 1m, max_interval: 1s, multiplier: 0.5, randomization_factor: 2";
+        for (yaml, key) in [
+            (yaml, "retry.max_interval"),
+            ("max_interval: 2days", "retry.max_interval"),
+            ("multiplier: 0.5", "retry.multiplier"),
+            ("randomization_factor: 2", "retry.randomization_factor"),
+        ] {
+            let mut settings = Settings::from_yaml("EDGE", &format!("retry: {{{yaml}}}"), []);
+            let config = BackoffConfig::read(&mut settings.root().section("retry", "Retries."));
+            assert_eq!(config, BackoffConfig::default());
+            let problems = settings.finish().unwrap_err();
+            assert_eq!(problems.iter().map(|problem| problem.path.as_str()).collect::<Vec<_>>(), [key]);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn waiting_passes_the_delay_unless_it_is_cancelled() {
+        let second = Duration::from_secs(1);
+        let config = BackoffConfig::new(second, second, 1.0, 0.0).unwrap();
+        let (mut backoff, cancel, start) =
+            (Backoff::new(&config), CancellationToken::new(), tokio::time::Instant::now());
+        assert!(backoff.wait(&cancel).await);
+        let waited = start.elapsed();
+        assert!(waited >= second && waited <= second + Duration::from_millis(1), "{waited:?}");
+        cancel.cancel();
+        assert!(!backoff.wait(&cancel).await);
+        assert_eq!(start.elapsed(), waited);
     }
 }

@@ -81,22 +81,21 @@ impl Settings {
     /// Reads `file` (when one is given) and the environment of this process. A file that cannot be read is a problem like any
     /// other and comes out of [`Settings::finish`].
     pub fn load(env_prefix: &str, file: Option<&Path>) -> Self {
-        let env = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
-        let Some(path) = file else { return Self::from_yaml(env_prefix, "", env) };
-        match std::fs::read_to_string(path) {
-            Ok(yaml) => Self::from_yaml(env_prefix, &yaml, env),
-            Err(error) => {
-                let mut settings = Self::from_yaml(env_prefix, "", env);
-                settings.log.file_is_unusable = true;
-                settings.log.problem(
-                    path.display().to_string(),
-                    format!("cannot read the configuration file: {error}"),
-                    "give the path of a readable YAML file with --config",
-                );
-                settings
-            }
+        let (env, not_text) = variables_of_process(env_prefix);
+        let yaml = file.map_or(Ok(String::new()), std::fs::read_to_string);
+        let mut settings = Self::from_yaml(env_prefix, yaml.as_deref().unwrap_or_default(), env);
+        if let (Some(path), Err(error)) = (file, yaml) {
+            settings.log.file_is_unusable = true;
+            settings.log.problem(
+                path.display().to_string(),
+                format!("cannot read the configuration file: {error}"),
+                "give the path of a readable YAML file with --config",
+            );
         }
+        for name in not_text {
+            settings.log.problem(name, "holds bytes that are not UTF-8", "give text");
+        }
+        settings
     }
 
     /// The same from text, with the environment given: for tests and for tools.
@@ -205,6 +204,20 @@ fn collect_unread(parent: &str, node: &Map<String, Value>, log: &ReadLog, unread
 
 fn join(parent: &str, key: &str) -> String {
     if parent.is_empty() { key.to_owned() } else { format!("{parent}.{key}") }
+}
+
+/// Our variables of this process, and the names of those whose value is no text.
+fn variables_of_process(env_prefix: &str) -> (Vec<(String, String)>, Vec<String>) {
+    let (mut env, mut not_text) = (Vec::new(), Vec::new());
+    for (name, value) in std::env::vars_os() {
+        let name = name.to_string_lossy().into_owned();
+        match value.into_string() {
+            Ok(value) => env.push((name, value)),
+            Err(_) if name.starts_with(&format!("{env_prefix}__")) => not_text.push(name),
+            Err(_) => {}
+        }
+    }
+    (env, not_text)
 }
 
 fn parse_yaml(yaml: &str) -> Result<Map<String, Value>, String> {

@@ -80,3 +80,32 @@ impl TlsConfig {
         self.ca_file.is_some() || self.identity.is_some() || self.insecure_skip_verify
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Settings;
+
+    fn check(yaml: &str, problems: &[&str]) -> TlsConfig {
+        let mut settings = Settings::from_yaml("EDGE", yaml, []);
+        let tls = TlsConfig::read(&mut settings.root().section("tls", "TLS."));
+        let found =
+            settings.finish().err().map(|found| found.iter().map(ToString::to_string).collect::<Vec<_>>());
+        assert_eq!(found.unwrap_or_default(), problems, "{yaml}");
+        tls
+    }
+
+    #[test]
+    fn keys_without_the_switch_are_refused_lest_one_believes_it_encrypted() {
+        let tls =
+            check("tls: {enabled: true, ca_file: /dev/null, cert_file: /dev/null, key_file: /dev/null}", &[]);
+        assert!(tls.enabled && tls.ca_file.is_some() && tls.identity.is_some() && !tls.insecure_skip_verify);
+        assert!(!check("", &[]).enabled);
+        let unused = "tls.enabled: is false, yet other keys of TLS are set; set it to true, or remove them";
+        check("tls: {ca_file: /dev/null}", &[unused]);
+        check(
+            "tls: {enabled: true, key_file: /dev/null}",
+            &["tls.cert_file: is missing beside `key_file`; give both, or none"],
+        );
+    }
+}

@@ -1,11 +1,11 @@
 //! From arguments and signals to exit codes, seen from outside the process.
 
-use std::{io::Write as _, net::TcpListener};
+use std::{ffi::OsStr, io::Write as _, net::TcpListener, os::unix::ffi::OsStrExt as _};
 
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::process::{Process, events, run_to_end};
+use crate::process::{Process, command, events, run_to_end};
 
 fn messages(events: &[Value]) -> Vec<&str> {
     events.iter().filter_map(|event| event["message"].as_str()).collect()
@@ -80,6 +80,15 @@ fn a_wrong_configuration_leaves_with_64_and_every_problem_on_a_line() {
         );
         assert_eq!(output.stdout, b"");
     }
+}
+
+#[test]
+fn a_variable_that_is_no_text_is_a_problem() {
+    let mut command = command(&[]);
+    command.env("DEMO__BEHAVIOUR", OsStr::from_bytes(b"dr\xffain")).env("OTHER", OsStr::from_bytes(b"\xff"));
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(64));
+    assert_eq!(output.stderr, b"DEMO__BEHAVIOUR: holds bytes that are not UTF-8; give text\n");
 }
 
 #[test]
