@@ -4,10 +4,15 @@ use std::{
     io::{BufRead, BufReader, Read as _, Write as _},
     path::PathBuf,
     process::{Child, ChildStderr, Command, Output, Stdio},
+    sync::mpsc,
+    time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+
+/// Long enough for any machine: a process that has not ended by then is killed, and what waits for its log fails.
+const FAILSAFE: Duration = Duration::from_secs(60);
 
 /// A running child; killed when dropped, so that a failed test leaves nothing behind.
 pub(crate) struct Process {
@@ -15,6 +20,8 @@ pub(crate) struct Process {
     log: BufReader<ChildStderr>,
     /// Every event read so far.
     events: Vec<Value>,
+    /// Its end tells the watchdog that it is no longer needed.
+    _watched: mpsc::Sender<()>,
 }
 
 /// The example's path: cargo builds examples before it runs the tests of a package.
@@ -52,7 +59,7 @@ impl Process {
     pub(crate) fn start(env: &[(&str, &str)]) -> Self {
         let mut child = command(env).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let log = BufReader::new(child.stderr.take().unwrap());
-        Self { child, log, events: Vec::new() }
+        Self { log, events: Vec::new(), _watched: watch(Pid::from_child(&child)), child }
     }
 
     /// Reads the log up to the event with this message.
@@ -93,6 +100,18 @@ impl Process {
         all.extend(events(&rest));
         (self.child.wait().unwrap().code(), all)
     }
+}
+
+/// Kills the process after the failsafe time, unless the returned handle was dropped before.
+fn watch(pid: Pid) -> mpsc::Sender<()> {
+    let (watched, ended) = mpsc::channel();
+    std::thread::spawn(move || {
+        if ended.recv_timeout(FAILSAFE) == Err(mpsc::RecvTimeoutError::Timeout) {
+            // Fails when it has just ended by itself.
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    });
+    watched
 }
 
 impl Drop for Process {
