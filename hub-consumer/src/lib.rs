@@ -1,1 +1,31 @@
-//! hub-consumer
+//! hub-consumer: reads OTLP requests from Kafka and stores them, logs and traces in ClickHouse, metrics in Mimir.
+//!
+//! ```text
+//!            one per signal
+//!  Kafka ──► pipeline ──► block of a partition ──► delivery ──► ClickHouse | Mimir
+//!   ▲           │  │                                  │
+//!   │ commit    │  └── undecodable record ──► dead letter ◄── refused by the sink
+//!   └── offsets ◄──────────── resolved ◄──────────────┘
+//! ```
+//!
+//! Start reading at [`pipeline`]: one task owns the state of one signal, from the record to the commit.
+//! An offset is committed when every record before it is stored, or dead-lettered and acked there; never before.
+//!
+//! What this crate deliberately does not do: it speaks neither the Kafka protocol (kafka-client does) nor protobuf by
+//! hand (telemetry-wire does), and it keeps no state on disk: what it knows after a restart is what Kafka and the
+//! sinks know.
+
+pub mod app;
+pub mod assignment;
+pub mod clickhouse;
+pub mod config;
+pub mod dead_letter;
+pub mod decode;
+pub mod delivery;
+pub mod intake;
+pub mod lag;
+pub mod metrics;
+pub mod mimir;
+pub mod offsets;
+pub mod pipeline;
+pub mod sink;

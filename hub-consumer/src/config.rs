@@ -1,0 +1,296 @@
+//! The configuration of the hub: where the records come from, where they go, and the bounds in between.
+
+use std::{num::NonZeroUsize, time::Duration};
+
+use kafka_client::{ConnectionConfig, ConsumerConfig, ProducerConfig};
+use service_runtime::{
+    Section, Setting,
+    backoff::BackoffConfig,
+    settings::{ByteSize, choice},
+};
+use telemetry_wire::{Signal, dead_letter_topic};
+
+use crate::{
+    clickhouse::ClickHouseConfig,
+    mimir::config::MimirConfig,
+    pipeline::{LostRange, PipelineConfig},
+    sink::clickhouse::BlockLimits,
+};
+
+/// ClickHouse writes one part per insert: below ten thousand rows merging costs more than inserting.
+const MAX_ROWS: usize = 50_000;
+/// Decoded columns of 50,000 log records with a dozen resource attributes take about 40 MB.
+const MAX_BYTES: ByteSize = ByteSize::mib(64);
+/// Every row repeats its resource: a small hostile record could become gigabytes of rows.
+const MAX_RECORD_BYTES: ByteSize = ByteSize::mib(128);
+/// How stale the newest row may be; also the longest time between two inserts of a partition under light load.
+const MAX_AGE: Duration = Duration::from_secs(1);
+/// Two cores encode about as fast as four inserts are answered.
+const WRITE_CONCURRENCY: usize = 4;
+/// Enough for an insert under way; a longer one is repeated by the partition's next owner.
+const REVOKE_WAIT: Duration = Duration::from_secs(10);
+/// Below the grace time of the process, so that the group is left in order.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Everything `run` and `migrate` need.
+#[derive(Debug, Clone)]
+pub struct HubConfig {
+    /// The enabled signals.
+    pub signals: Vec<SignalConfig>,
+    /// Logs and traces; `None` when neither is enabled.
+    pub clickhouse: Option<ClickHouseConfig>,
+    /// Metrics; `None` when they are not enabled.
+    pub mimir: Option<MimirConfig>,
+    /// The producer of dead letters.
+    pub dead_letter: ProducerConfig,
+    /// When a block for ClickHouse is cut.
+    pub blocks: BlockLimits,
+    /// Bytes of rows that one record may become.
+    pub max_record_bytes: ByteSize,
+    /// Times and choices of every pipeline.
+    pub pipeline: PipelineConfig,
+    /// Delays between attempts to write to a sink or to a dead-letter topic.
+    pub retry: BackoffConfig,
+}
+
+/// One signal's way in.
+#[derive(Debug, Clone)]
+pub struct SignalConfig {
+    /// The signal.
+    pub signal: Signal,
+    /// The topic read.
+    pub topic: String,
+    /// The topic that takes what can never be stored.
+    pub dead_letter_topic: String,
+    /// The member of the signal's group.
+    pub consumer: ConsumerConfig,
+}
+
+impl HubConfig {
+    /// Reads the whole configuration.
+    pub fn read(root: &mut Section<'_>) -> Self {
+        let mut kafka = root.section("kafka", "The cluster that the records are read from.");
+        let connection = ConnectionConfig::read(&mut kafka, "hub-consumer");
+        let mut section = kafka.section("consumer", "How records are fetched; the same for every signal.");
+        let consumer = ConsumerConfig::read(&mut section, connection.clone(), "");
+
+        let mut section = root.section("signals", "What is read, and under which group.");
+        let signals: Vec<SignalConfig> =
+            Signal::ALL.into_iter().filter_map(|signal| SignalConfig::read(&mut section, signal, &consumer)).collect();
+        if signals.is_empty() {
+            section.problem("logs.enabled", "no signal is enabled", "enable at least one");
+        }
+        let is_enabled = |wanted: &[Signal]| signals.iter().any(|config| wanted.contains(&config.signal));
+
+        let mut section = root.section("clickhouse", "The sink of logs and traces.");
+        let clickhouse = (is_enabled(&[Signal::Logs, Signal::Traces]) || has_url(&mut section))
+            .then(|| ClickHouseConfig::read(&mut section));
+        let mut section = root.section("mimir", "The sink of metrics: Mimir, Prometheus 3 or VictoriaMetrics.");
+        let mimir =
+            (is_enabled(&[Signal::Metrics]) || has_url(&mut section)).then(|| MimirConfig::read(&mut section));
+
+        let mut section = root.section("dead_letter", "The producer of dead letters.");
+        let mut dead_letter = ProducerConfig::read(&mut section, connection);
+        // Whatever was read must fit, with the headers that are added.
+        dead_letter.max_message_bytes = dead_letter.max_message_bytes.max(consumer.partition_fetch_bytes);
+
+        let retry = BackoffConfig::read_or(
+            &mut root.section("retry", "Delays between attempts to write; there is no limit of attempts."),
+            BackoffConfig::between(Duration::from_millis(500), Duration::from_secs(30)).unwrap_or_default(),
+        );
+        let mut section = root.section("blocks", "When a block of a partition is cut and stored.");
+        let (blocks, max_record_bytes) = read_blocks(&mut section);
+        let max_block_age =
+            section.value("max_age", MAX_AGE, "A block is cut when its first record has waited this long.");
+        let pipeline = read_pipeline(&mut root.section("pipeline", "Times and choices."), max_block_age, &consumer);
+        HubConfig {
+            signals,
+            clickhouse,
+            mimir,
+            dead_letter,
+            blocks,
+            max_record_bytes,
+            pipeline,
+            retry,
+        }
+    }
+}
+
+impl SignalConfig {
+    fn read(signals: &mut Section<'_>, signal: Signal, consumer: &ConsumerConfig) -> Option<Self> {
+        let (doc, group_id) = match signal {
+            Signal::Logs => ("Log records.", "hub-logs"),
+            Signal::Traces => ("Spans.", "hub-traces"),
+            Signal::Metrics => ("Data points.", "hub-metrics"),
+        };
+        let mut section = signals.section(signal.as_str(), doc);
+        let is_enabled = section.value("enabled", true, "Whether this signal is read.");
+        let topic = section.value("topic", signal.default_topic().to_owned(), "The topic.");
+        let group_id = section.value("group_id", group_id.to_owned(), "The consumer group; its offsets are the progress.");
+        let dead_letter_topic = section
+            .optional("dead_letter_topic", "Takes what can never be stored; unset is `<topic>.dlq`.")
+            .unwrap_or_else(|| dead_letter_topic(&topic));
+        if dead_letter_topic == topic {
+            section.problem("dead_letter_topic", "is the topic itself", "name another topic");
+        }
+        let consumer = ConsumerConfig { group_id, ..consumer.clone() };
+        is_enabled.then_some(SignalConfig { signal, topic, dead_letter_topic, consumer })
+    }
+}
+
+fn read_blocks(section: &mut Section<'_>) -> (BlockLimits, ByteSize) {
+    let max_rows = section.value(
+        "max_rows",
+        NonZeroUsize::new(MAX_ROWS).expect("not zero"),
+        "A block is cut when it has this many rows; its last record may add more.",
+    );
+    let max_bytes = section.value(
+        "max_bytes",
+        MAX_BYTES,
+        "A block is cut when its decoded columns take this many bytes; its last record may add more.",
+    );
+    let max_record_bytes = section.value(
+        "max_record_bytes",
+        MAX_RECORD_BYTES,
+        "A record that becomes more bytes of rows is dead-lettered.",
+    );
+    if max_bytes < ByteSize::mib(1) {
+        section.problem("max_bytes", "is below 1MiB", "give some megabytes, or every record is an insert");
+    }
+    if !(ByteSize::mib(1)..=ByteSize::gib(1)).contains(&max_record_bytes) {
+        section.problem("max_record_bytes", "is out of range", "give a size from 1MiB to 1GiB");
+    }
+    (BlockLimits { max_rows, max_bytes }, max_record_bytes)
+}
+
+fn read_pipeline(section: &mut Section<'_>, max_block_age: Duration, consumer: &ConsumerConfig) -> PipelineConfig {
+    let write_concurrency = section.value(
+        "write_concurrency",
+        NonZeroUsize::new(WRITE_CONCURRENCY).expect("not zero"),
+        "Requests to a sink that are encoded or under way at once, per signal; never two of one partition.",
+    );
+    let revoke_wait = section.value(
+        "revoke_wait",
+        REVOKE_WAIT,
+        "How long partitions that are taken away may finish what is under way.",
+    );
+    let drain_timeout = section.value(
+        "drain_timeout",
+        DRAIN_TIMEOUT,
+        "How long a shutdown may store and commit what was decoded. Must be below `shutdown.grace`.",
+    );
+    let lost_range = section.value(
+        "lost_range",
+        LostRange::Stop,
+        "When retention removed records before they were read: wait for an operator (`stop`), or count the loss and go on \
+         at the first record there is (`resume`).",
+    );
+    if revoke_wait >= consumer.rebalance_timeout {
+        section.problem(
+            "revoke_wait",
+            "is not below `kafka.consumer.rebalance_timeout`",
+            "leave some seconds for the commit",
+        );
+    }
+    PipelineConfig { max_block_age, revoke_wait, drain_timeout, write_concurrency, lost_range }
+}
+
+/// Whether the section of a sink that nothing needs is filled in all the same, and has to be read to be checked.
+fn has_url(section: &mut Section<'_>) -> bool {
+    let url: Option<String> = section.optional("url", "Base URL of the server.");
+    url.is_some()
+}
+
+impl Setting for LostRange {
+    fn expected() -> String {
+        "`stop` or `resume`".to_owned()
+    }
+
+    fn from_text(text: &str) -> Result<Self, String> {
+        choice(text, &[("stop", LostRange::Stop), ("resume", LostRange::Resume)])
+    }
+
+    fn to_text(&self) -> String {
+        match self {
+            LostRange::Stop => "stop",
+            LostRange::Resume => "resume",
+        }
+        .to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use service_runtime::Settings;
+
+    use super::*;
+
+    const MINIMAL: &str = "
+kafka:
+  brokers: [localhost:9092]
+clickhouse:
+  url: http://localhost:8123
+mimir:
+  url: http://localhost:8080
+";
+
+    fn read(yaml: &str) -> Result<HubConfig, String> {
+        let mut settings = Settings::from_yaml("HUB", yaml, []);
+        let config = HubConfig::read(&mut settings.root());
+        settings.finish().map(|()| config).map_err(|problems| problems.to_string())
+    }
+
+    fn check_problem(yaml: &str, key: &str) {
+        let problems = read(yaml).unwrap_err();
+        assert!(problems.contains(key), "`{key}` is not named in: {problems}");
+    }
+
+    #[test]
+    fn minimal_configuration_reads_every_signal_under_a_group_of_its_own() {
+        let config = read(MINIMAL).unwrap();
+        let groups: Vec<_> = config.signals.iter().map(|signal| signal.consumer.group_id.as_str()).collect();
+        assert_eq!(groups, ["hub-logs", "hub-traces", "hub-metrics"]);
+        let topics: Vec<_> = config.signals.iter().map(|signal| signal.dead_letter_topic.as_str()).collect();
+        assert_eq!(topics, ["otlp_logs.dlq", "otlp_spans.dlq", "otlp_metrics.dlq"]);
+    }
+
+    #[test]
+    fn every_problem_is_reported_at_once() {
+        let problems = read("signals: {logs: {topic: a, dead_letter_topic: a}}").unwrap_err();
+        for key in ["kafka.brokers", "clickhouse.url", "mimir.url", "signals.logs.dead_letter_topic"] {
+            assert!(problems.contains(key), "`{key}` is not named in: {problems}");
+        }
+    }
+
+    #[test]
+    fn sink_of_a_disabled_signal_is_not_required() {
+        let logs_only = "
+kafka: {brokers: [localhost:9092]}
+signals: {metrics: {enabled: false}, traces: {enabled: false}}
+clickhouse: {url: http://localhost:8123}
+";
+        let config = read(logs_only).unwrap();
+        assert!(config.mimir.is_none() && config.clickhouse.is_some());
+        assert_eq!(config.signals.len(), 1);
+    }
+
+    #[test]
+    fn filled_section_of_a_disabled_sink_is_still_checked() {
+        check_problem(&format!("{MINIMAL}  delta_temporality: maybe\nsignals: {{metrics: {{enabled: false}}}}"), "delta");
+    }
+
+    #[test]
+    fn bounds_across_sections_are_checked() {
+        check_problem(&format!("{MINIMAL}pipeline: {{revoke_wait: 40s}}"), "pipeline.revoke_wait");
+        check_problem(&format!("{MINIMAL}blocks: {{max_record_bytes: 2GiB}}"), "blocks.max_record_bytes");
+        let off = "signals: {logs: {enabled: false}, traces: {enabled: false}, metrics: {enabled: false}}";
+        check_problem(&format!("{MINIMAL}{off}"), "no signal is enabled");
+    }
+
+    #[test]
+    fn dead_letters_take_every_record_that_can_be_read() {
+        let config = read(&format!("{MINIMAL}dead_letter: {{max_message_bytes: 1MB}}")).unwrap();
+        let largest = config.signals[0].consumer.partition_fetch_bytes;
+        assert!(config.dead_letter.max_message_bytes >= largest);
+    }
+}

@@ -1,0 +1,140 @@
+//! How far the group is behind, per owned partition: in records, and in seconds of the broker's clock.
+//!
+//! The numbers stay right while nothing is read: the end of the log is asked of the broker, not taken from fetched
+//! records, and the age of the first uncommitted record grows with the clock. While the broker does not answer,
+//! the end last seen counts.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use kafka_client::{Consumer, LookupError, Watermarks};
+use service_runtime::error_chain::ErrorChain;
+use tokio::{
+    task::JoinHandle,
+    time::Instant,
+};
+use tracing::debug;
+
+use crate::{
+    assignment::{Assignment, Partition, PartitionId},
+    metrics::{PartitionLag, SignalMetrics},
+};
+
+/// Between two questions for the end of the log: a tenth of any sensible alert.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// Between two updates of the gauges.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Measures the lag of one topic.
+#[derive(Debug)]
+pub struct LagProbe {
+    topic: Arc<str>,
+    ends: BTreeMap<i32, Watermarks>,
+    looking: Option<JoinHandle<Result<Vec<Watermarks>, LookupError>>>,
+    look_at: Instant,
+    report_at: Instant,
+}
+
+impl LagProbe {
+    /// Knows nothing yet.
+    pub fn new(topic: &str) -> Self {
+        let now = Instant::now();
+        LagProbe { topic: topic.into(), ends: BTreeMap::new(), looking: None, look_at: now, report_at: now }
+    }
+
+    /// Updates the gauges when it is time; never waits.
+    pub fn observe<B>(&mut self, consumer: &Consumer, assignment: &Assignment<B>, metrics: &SignalMetrics) {
+        self.take_answer();
+        let now = Instant::now();
+        if self.looking.is_none() && now >= self.look_at {
+            self.look_at = now + LOOK_INTERVAL;
+            self.looking = Some(tokio::spawn(consumer.watermarks(&self.topic)));
+        }
+        if now >= self.report_at {
+            self.report_at = now + REPORT_INTERVAL;
+            self.report(assignment, metrics);
+        }
+    }
+
+    fn take_answer(&mut self) {
+        use futures::FutureExt as _;
+        let Some(answer) = self.looking.as_mut().and_then(|looking| looking.now_or_never()) else { return };
+        self.looking = None;
+        match answer {
+            Ok(Ok(watermarks)) => self.ends = watermarks.into_iter().map(|ends| (ends.partition, ends)).collect(),
+            // Readiness tells that no broker answers; the next look is soon.
+            Ok(Err(failure)) => debug!(error = %ErrorChain(&failure), "end of the log is not known"),
+            Err(failure) => debug!(error = %ErrorChain(&failure), "looking for the end of the log was cut off"),
+        }
+    }
+
+    fn report<B>(&self, assignment: &Assignment<B>, metrics: &SignalMetrics) {
+        let now_ms = Timestamp::now().as_millisecond();
+        let (mut assigned, mut paused) = (0, 0);
+        for (PartitionId { topic, partition, .. }, state) in assignment.iter() {
+            assigned += 1;
+            paused += usize::from(state.is_stalled || !state.waiting.is_empty());
+            let lag = lag_of(state, self.ends.get(&partition), now_ms);
+            metrics.lag(&topic, partition, &lag);
+        }
+        metrics.partitions(assigned, paused);
+    }
+}
+
+fn lag_of<B>(state: &Partition<B>, ends: Option<&Watermarks>, now_ms: i64) -> PartitionLag {
+    let mut lag = PartitionLag {
+        committed: state.tracker.committed_offset(),
+        log_start: ends.map(|ends| ends.low),
+        log_end: ends.map(|ends| ends.high),
+        seconds: 0.0,
+    };
+    let waits = state.tracker.first_unresolved();
+    if waits.is_none() && lag.records().unwrap_or(0) == 0 {
+        return lag;
+    }
+    // What waits may not have been fetched: it came after the last resolved record, so that one's age is a bound.
+    let since_ms = match waits {
+        Some(record) => record.timestamp_ms,
+        None => state.tracker.last_resolved_timestamp_ms(),
+    };
+    lag.seconds = since_ms.map_or(0.0, |since_ms| (now_ms - since_ms).max(0) as f64 / 1000.0);
+    lag
+}
+
+#[cfg(test)]
+mod tests {
+    use kafka_client::{AssignedPartition, CommittedOffset};
+
+    use super::*;
+
+    fn check(received: &[(i64, i64)], resolved: &[i64], high: i64, expected: (Option<i64>, f64)) {
+        let mut assignment: Assignment<()> = Assignment::default();
+        let committed = Some(CommittedOffset { offset: 10, metadata: String::new() });
+        let id = assignment.insert(1, AssignedPartition { topic: "t".into(), partition: 0, committed });
+        let state = assignment.get_mut(&id).unwrap();
+        for (offset, timestamp_ms) in received {
+            assert!(state.tracker.receive(*offset, Some(*timestamp_ms)));
+        }
+        for offset in resolved {
+            assert!(state.tracker.resolve(*offset));
+        }
+        let lag = lag_of(state, Some(&Watermarks { partition: 0, low: 0, high }), 60_000);
+        assert_eq!((lag.records(), lag.seconds), expected);
+    }
+
+    #[test]
+    fn lag_is_the_age_of_the_first_unresolved_record_by_the_brokers_clock() {
+        check(&[(10, 20_000), (11, 50_000)], &[], 12, (Some(2), 40.0));
+        check(&[(10, 20_000), (11, 50_000)], &[11], 12, (Some(2), 40.0));
+    }
+
+    #[test]
+    fn lag_is_zero_at_the_end_of_the_log() {
+        check(&[], &[], 10, (Some(0), 0.0));
+    }
+
+    #[test]
+    fn records_not_yet_fetched_are_not_older_than_the_last_resolved_one() {
+        check(&[(10, 30_000)], &[10], 15, (Some(5), 30.0));
+    }
+}

@@ -1,0 +1,43 @@
+//! hub-consumer: parses the command line, loads the configuration, builds, runs, exits.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use hub_consumer::{app, config::HubConfig};
+use service_runtime::{RunArgs, Service};
+
+const SERVICE: Service =
+    Service { name: "hub-consumer", env_prefix: "HUB", version: env!("CARGO_PKG_VERSION") };
+
+/// Stores telemetry from Kafka: logs and traces in ClickHouse, metrics in Mimir.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Read, store and commit until told to stop.
+    Run(RunArgs),
+    /// Bring the ClickHouse schema up to the version this program knows; run it before a new version of `run`.
+    Migrate {
+        /// Where the configuration is.
+        #[command(flatten)]
+        args: RunArgs,
+        /// Print the SQL that would run, and change nothing.
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Run(args) => service_runtime::run(&SERVICE, &args, HubConfig::read, app::run),
+        Command::Migrate { args, dry_run } => {
+            let migrate = async move |config, runtime| app::migrate(config, runtime, dry_run).await;
+            service_runtime::run_once(&SERVICE, &args, HubConfig::read, migrate)
+        }
+    }
+}

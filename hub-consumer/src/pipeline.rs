@@ -1,0 +1,445 @@
+//! The straight line of one signal: record → block → sink → commit. One task owns all of it.
+//!
+//! ```text
+//!  Record ─► take ─► decode into the partition's open block ─► cut ─► delivery (own task, one per partition)
+//!                      │ unreadable                                       │ every record stored or dead-lettered
+//!                      └─► dead letter (own task) ──────────┐             │
+//!                                                           ▼             ▼
+//!                               commit ◄─ contiguous prefix ◄─ resolve ◄──┘
+//! ```
+//!
+//! - A block is cut when the sink calls it full or when its first record has waited [`PipelineConfig::max_block_age`].
+//!   While a block of a partition is under way the next one fills; then records wait, their credits are held, and
+//!   the consumer pauses the partition. Polling and this loop go on whatever the sink does.
+//! - An offset is committed when every record before it is resolved. A record whose delivery was cut off is not.
+//! - Rebalance: the revocation is acknowledged after the state of the partition is gone. Blocks under way get
+//!   [`PipelineConfig::revoke_wait`] to finish and be committed; a *lost* partition gets nothing and is not committed.
+//! - Shutdown: what is decoded is delivered and committed within [`PipelineConfig::drain_timeout`]; the rest is left
+//!   to the next owner.
+//!
+//! # Memory
+//!
+//! At most, per signal: `buffer_bytes` (records not yet resolved, by their credits) × (1 + *e*) for the records and
+//! their decoded blocks, where *e* is the expansion from OTLP to columns, below 3 for logs of 12 resource attributes
+//! and 0 for metrics, + `write_concurrency` × 2 × `max_block_bytes` for encoded and compressed requests + as many
+//! spare blocks + what kafka-client states for its own queues.
+
+use std::{collections::BTreeSet, num::NonZeroUsize, sync::Arc, time::Duration};
+
+use kafka_client::{
+    AckGuard, AssignedPartition, CommitError, Consumer, ConsumerError, ConsumerEvent, Record, RevokedPartition,
+};
+use service_runtime::{Condition, error_chain::ErrorChain, liveness::Heartbeat};
+use telemetry_wire::Signal;
+use tokio::{
+    sync::mpsc,
+    task::JoinSet,
+    time::{Instant, MissedTickBehavior, interval, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::{
+    assignment::{Assignment, Decoded, PartitionId},
+    delivery::{Delivered, Delivery},
+    intake,
+    lag::LagProbe,
+    metrics::{ABANDONED, DEAD_LETTERED, STORED, SignalMetrics},
+    sink::{Fragment, Sink, Unreadable},
+};
+
+/// How often the age of blocks is looked at: a block waits at most this much longer than it should.
+const TICK: Duration = Duration::from_millis(100);
+/// After a failed commit; the position is kept and only grows meanwhile.
+const COMMIT_RETRY: Duration = Duration::from_secs(1);
+
+/// Times and choices of one pipeline.
+#[derive(Debug, Clone)]
+pub struct PipelineConfig {
+    /// A block is cut when its first record has waited this long.
+    pub max_block_age: Duration,
+    /// How long a revocation waits for blocks under way. Must stay below the consumer's rebalance timeout.
+    pub revoke_wait: Duration,
+    /// How long a shutdown waits for what was decoded. Must stay below the grace time of the process.
+    pub drain_timeout: Duration,
+    /// Requests that are encoded or under way at once; also the spare blocks kept.
+    pub write_concurrency: NonZeroUsize,
+    /// What to do when records were removed from the log before they were read.
+    pub lost_range: LostRange,
+}
+
+/// The operator's choice about a position that is not in the log any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LostRange {
+    /// The partition waits, not ready.
+    Stop,
+    /// Goes on at the first record there is; the loss is counted and logged.
+    Resume,
+}
+
+/// What a pipeline is built from.
+#[derive(Debug)]
+pub struct Wiring<S> {
+    /// The signal.
+    pub signal: Signal,
+    /// The member of the signal's group.
+    pub consumer: Consumer,
+    /// Its events.
+    pub events: mpsc::Receiver<ConsumerEvent>,
+    /// Settles blocks.
+    pub delivery: Arc<Delivery<S>>,
+    /// Measures lag.
+    pub lag: LagProbe,
+    /// Holds while the member has joined the group and every partition can be read.
+    pub health: Condition,
+    /// Beaten by the loop.
+    pub heartbeat: Heartbeat,
+    /// Counters of the signal.
+    pub metrics: SignalMetrics,
+    /// Times and choices.
+    pub config: PipelineConfig,
+}
+
+/// The pipeline cannot go on; the process must be started again.
+#[derive(Debug, thiserror::Error)]
+pub enum PipelineError {
+    /// The member of the group failed for good.
+    #[error("consumer failed for good")]
+    Consumer(#[source] ConsumerError),
+    /// The consumer's thread is gone.
+    #[error("consumer ended by itself")]
+    ConsumerEnded,
+}
+
+/// The pipeline of one signal.
+#[derive(Debug)]
+pub struct Pipeline<S: Sink> {
+    wiring: Wiring<S>,
+    assignment: Assignment<S::Block>,
+    /// Deliveries, dead letters and commits that are under way.
+    work: JoinSet<Done<S::Block>>,
+    /// Emptied blocks, their memory kept.
+    spare: Vec<S::Block>,
+    commit_not_before: Instant,
+    /// Why nothing can be read, as the group or the topic says; `None` once partitions were assigned.
+    obstacle: Option<&'static str>,
+    is_draining: bool,
+}
+
+/// Something that was under way has come to its end.
+#[derive(Debug)]
+enum Done<B> {
+    Delivery { id: PartitionId, offsets: Vec<i64>, result: Option<Delivered<B>> },
+    DeadLetter { id: PartitionId, offset: i64, is_written: bool },
+    Commit { ids: Vec<PartitionId>, result: Result<(), CommitError> },
+    Seek { id: PartitionId, result: Result<(), CommitError> },
+}
+
+impl<S: Sink> Pipeline<S> {
+    /// Builds the pipeline; nothing is read before [`Pipeline::run`].
+    pub fn new(wiring: Wiring<S>) -> Self {
+        Pipeline {
+            wiring,
+            assignment: Assignment::default(),
+            work: JoinSet::new(),
+            spare: Vec::new(),
+            commit_not_before: Instant::now(),
+            obstacle: Some("group is not joined"),
+            is_draining: false,
+        }
+    }
+
+    /// Reads, stores and commits until `shutdown`, then drains. An error means that this member can never go on.
+    pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), PipelineError> {
+        let mut tick = interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            // Every arm waits on something that loses nothing when another arm wins: channels, a join set, timers.
+            tokio::select! {
+                event = self.wiring.events.recv() => self.on_event(event).await?,
+                Some(done) = self.work.join_next() => self.on_done(done),
+                _ = tick.tick() => self.on_tick(),
+                () = shutdown.cancelled() => break,
+            }
+            self.commit_resolved();
+        }
+        self.drain().await
+    }
+
+    async fn on_event(&mut self, event: Option<ConsumerEvent>) -> Result<(), PipelineError> {
+        match event.ok_or(PipelineError::ConsumerEnded)? {
+            ConsumerEvent::Record(record) => self.take(record),
+            ConsumerEvent::Assigned { generation, partitions, ack } => self.own(generation, partitions, ack),
+            ConsumerEvent::Revoked { partitions, lost, ack, .. } => self.give_back(partitions, lost, ack).await,
+            ConsumerEvent::OffsetOutOfRange { generation, topic, partition, position, low, .. } => {
+                self.on_lost_range(PartitionId { topic, partition, generation }, position, low);
+            }
+            ConsumerEvent::Error(failure) if failure.is_fatal() => return Err(PipelineError::Consumer(failure)),
+            ConsumerEvent::Error(failure) => {
+                warn!(error = %ErrorChain(&failure), "consumer reports an error");
+                if matches!(failure, ConsumerError::Topic(_) | ConsumerError::Group(_)) {
+                    self.obstacle = Some("topic or group cannot be used");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, record: Record) {
+        let (topic, partition) = (Arc::clone(&record.topic), record.partition);
+        let id = PartitionId { topic, partition, generation: record.generation };
+        // A closed partition is not read on; its next owner gets the record.
+        let Some(state) = self.assignment.get_mut(&id).filter(|state| !state.is_closed) else { return };
+        if !state.tracker.receive(record.offset, record.timestamp_ms) {
+            self.wiring.metrics.record_redelivered();
+            return;
+        }
+        self.wiring.metrics.record_fetched();
+        match intake::open(self.wiring.signal, record) {
+            Ok(fragment) => state.waiting.push_back(fragment),
+            Err((fragment, error)) => self.dead_letter(&id, fragment, error),
+        }
+        self.advance(&id);
+    }
+
+    /// Decodes what waits as far as there is room, and cuts full blocks.
+    fn advance(&mut self, id: &PartitionId) {
+        while let Some(state) = self.assignment.get_mut(id) {
+            match state.decode_next(&*self.wiring.delivery.sink, &mut self.spare) {
+                Decoded::Added => {}
+                Decoded::Unreadable(fragment, error) => self.dead_letter(id, fragment, error),
+                Decoded::Full => {
+                    if !self.cut(id) {
+                        return;
+                    }
+                }
+                Decoded::Idle => return,
+            }
+        }
+    }
+
+    /// Hands the open block to a delivery. `false` when the partition has one under way.
+    fn cut(&mut self, id: &PartitionId) -> bool {
+        let Some(state) = self.assignment.get_mut(id).filter(|state| !state.is_delivering) else { return false };
+        let Some(open) = state.open.take() else { return false };
+        state.is_delivering = true;
+        state.dead_letters += 1;
+        let (id, cancel, delivery) = (id.clone(), state.cancel.clone(), Arc::clone(&self.wiring.delivery));
+        self.work.spawn(async move {
+            let offsets = open.fragments.iter().map(|fragment| fragment.origin.offset).collect();
+            let delivering = Box::pin(delivery.deliver(open.block, open.fragments));
+            Done::Delivery { id, offsets, result: cancel.run_until_cancelled(delivering).await }
+        });
+        true
+    }
+
+    fn dead_letter(&mut self, id: &PartitionId, fragment: Fragment, error: Unreadable) {
+        let Some(state) = self.assignment.get_mut(id) else { return };
+        state.dead_letters += 1;
+        let (id, cancel, delivery) = (id.clone(), state.cancel.clone(), Arc::clone(&self.wiring.delivery));
+        self.work.spawn(async move {
+            let offset = fragment.origin.offset;
+            let writing = delivery.dead_letter.write_unreadable(&fragment, &error);
+            let is_written = cancel.run_until_cancelled(writing).await.is_some();
+            Done::DeadLetter { id, offset, is_written }
+        });
+    }
+
+    fn on_done(&mut self, done: Result<Done<S::Block>, tokio::task::JoinError>) {
+        match done {
+            Ok(Done::Delivery { id, offsets, result }) => self.on_delivered(&id, &offsets, result),
+            Ok(Done::DeadLetter { id, offset, is_written: true }) => {
+                if let Some(state) = self.assignment.get_mut(&id) {
+                    state.dead_letters -= 1;
+                }
+                self.resolve(&id, &[offset], &BTreeSet::from([offset]));
+            }
+            // Cancelled with its partition, which is gone.
+            Ok(Done::DeadLetter { is_written: false, .. }) => {}
+            Ok(Done::Commit { ids, result }) => self.on_committed(&ids, result),
+            Ok(Done::Seek { id, result }) => self.on_resumed(&id, result),
+            // Tasks of this set are never aborted: it is a panic, and a bug that must end this task too.
+            Err(failure) => std::panic::resume_unwind(failure.into_panic()),
+        }
+    }
+
+    fn on_delivered(&mut self, id: &PartitionId, offsets: &[i64], result: Option<Delivered<S::Block>>) {
+        // Without a result the delivery was cancelled with its partition.
+        let Some(Delivered { block, dead_lettered }) = result else { return };
+        if self.spare.len() < self.wiring.config.write_concurrency.get() {
+            self.spare.push(block);
+        }
+        self.resolve(id, offsets, &dead_lettered);
+        if let Some(state) = self.assignment.get_mut(id) {
+            state.is_delivering = false;
+            if self.is_draining {
+                self.cut(id);
+            }
+        }
+        self.advance(id);
+    }
+
+    fn resolve(&mut self, id: &PartitionId, offsets: &[i64], dead_lettered: &BTreeSet<i64>) {
+        // A late result of a partition that was given back: its records were counted as abandoned.
+        let Some(state) = self.assignment.get_mut(id) else { return };
+        for offset in offsets {
+            if state.tracker.resolve(*offset) {
+                let outcome = if dead_lettered.contains(offset) { DEAD_LETTERED } else { STORED };
+                self.wiring.metrics.records_resolved(outcome, 1);
+            }
+        }
+    }
+
+    fn on_tick(&mut self) {
+        self.wiring.heartbeat.beat();
+        self.report_health();
+        let max_age = self.wiring.config.max_block_age;
+        let due: Vec<PartitionId> = self
+            .assignment
+            .iter()
+            .filter(|(_, state)| state.open.as_ref().is_some_and(|open| open.is_due(max_age)))
+            .map(|(id, _)| id)
+            .collect();
+        for id in due {
+            if self.cut(&id) {
+                self.advance(&id);
+            }
+        }
+        self.wiring.lag.observe(&self.wiring.consumer, &self.assignment, &self.wiring.metrics);
+    }
+
+    fn commit_resolved(&mut self) {
+        if Instant::now() < self.commit_not_before {
+            return;
+        }
+        for (generation, offsets) in self.assignment.start_commits() {
+            let id = |topic: &Arc<str>, partition| PartitionId { topic: Arc::clone(topic), partition, generation };
+            let ids = offsets.iter().map(|offset| id(&offset.topic, offset.partition)).collect();
+            let committing = self.wiring.consumer.commit(generation, offsets);
+            self.work.spawn(async move { Done::Commit { ids, result: committing.await } });
+        }
+    }
+
+    fn on_committed(&mut self, ids: &[PartitionId], result: Result<(), CommitError>) {
+        for id in ids {
+            if let Some(state) = self.assignment.get_mut(id) {
+                state.tracker.commit_finished(result.is_ok());
+            }
+        }
+        if let Err(failure) = result {
+            self.commit_not_before = Instant::now() + COMMIT_RETRY;
+            self.wiring.metrics.commit_failed(if failure.is_stale() { "stale" } else { "failed" });
+            warn!(error = %ErrorChain(&failure), "offsets are not committed; the next commit includes them");
+        }
+    }
+
+    fn own(&mut self, generation: u64, partitions: Vec<AssignedPartition>, ack: AckGuard) {
+        info!(generation, partitions = partitions.len(), "partitions assigned");
+        for assigned in partitions {
+            let id = self.assignment.insert(generation, assigned);
+            if self.is_draining && let Some(state) = self.assignment.get_mut(&id) {
+                state.close();
+            }
+        }
+        self.obstacle = None;
+        ack.ack();
+    }
+
+    async fn give_back(&mut self, partitions: Vec<RevokedPartition>, lost: bool, ack: AckGuard) {
+        info!(partitions = partitions.len(), lost, "partitions revoked");
+        let ids: Vec<PartitionId> = partitions
+            .into_iter()
+            .map(|RevokedPartition { topic, partition, generation }| PartitionId { topic, partition, generation })
+            .collect();
+        if !lost {
+            for id in &ids {
+                if let Some(state) = self.assignment.get_mut(id) {
+                    state.close();
+                }
+            }
+            let wait = self.wiring.config.revoke_wait;
+            if timeout(wait, self.settle(&ids)).await.is_err() {
+                warn!("partitions are given back with blocks under way; their next owner reads them again");
+            }
+        }
+        for id in &ids {
+            let Some(state) = self.assignment.remove(id) else { continue };
+            self.wiring.metrics.records_resolved(ABANDONED, state.tracker.unresolved());
+            self.wiring.metrics.forget(&id.topic, id.partition);
+        }
+        ack.ack();
+    }
+
+    /// Works until nothing of these partitions is under way and what is resolved is committed.
+    async fn settle(&mut self, ids: &[PartitionId]) {
+        self.commit_resolved();
+        while ids.iter().any(|id| self.assignment.get_mut(id).is_some_and(|state| state.is_busy())) {
+            match self.work.join_next().await {
+                Some(done) => self.on_done(done),
+                // Only a commit is left, and it failed a moment ago.
+                None => tokio::time::sleep_until(self.commit_not_before).await,
+            }
+            self.commit_resolved();
+        }
+    }
+
+    fn on_lost_range(&mut self, id: PartitionId, position: i64, low: i64) {
+        let lost = (low - position).max(0);
+        if let Some(state) = self.assignment.get_mut(&id) {
+            state.is_stalled = true;
+        }
+        let (topic, partition, generation) = (Arc::clone(&id.topic), id.partition, id.generation);
+        self.wiring.metrics.records_lost(&topic, partition, lost);
+        error!(%topic, partition, position, low, lost, "position is not in the log any more");
+        match self.wiring.config.lost_range {
+            LostRange::Stop => {}
+            LostRange::Resume => {
+                let seeking = self.wiring.consumer.seek(generation, &topic, partition, low);
+                self.work.spawn(async move { Done::Seek { id, result: seeking.await } });
+            }
+        }
+    }
+
+    fn on_resumed(&mut self, id: &PartitionId, result: Result<(), CommitError>) {
+        let Some(state) = self.assignment.get_mut(id) else { return };
+        match result {
+            Ok(()) => state.is_stalled = false,
+            Err(failure) => error!(error = %ErrorChain(&failure), "partition cannot go on at the start of the log"),
+        }
+    }
+
+    /// Whether records can come at all.
+    fn report_health(&self) {
+        let is_stalled = self.assignment.iter().any(|(_, state)| state.is_stalled);
+        match self.obstacle {
+            _ if !self.wiring.consumer.is_connected() => self.wiring.health.not_ready("no broker answers"),
+            Some(obstacle) => self.wiring.health.not_ready(obstacle),
+            None if is_stalled => self.wiring.health.not_ready("a position is not in the log any more"),
+            None => self.wiring.health.ready(),
+        }
+    }
+
+    /// Delivers and commits what was decoded, then leaves the group.
+    async fn drain(mut self) -> Result<(), PipelineError> {
+        self.is_draining = true;
+        let ids: Vec<PartitionId> = self.assignment.iter().map(|(id, _)| id).collect();
+        for id in &ids {
+            if let Some(state) = self.assignment.get_mut(id) {
+                state.is_closed = true;
+                state.waiting.clear();
+            }
+            self.cut(id);
+        }
+        let limit = self.wiring.config.drain_timeout;
+        if timeout(limit, self.settle(&ids)).await.is_err() {
+            warn!(unresolved = self.assignment.unresolved(), "drain ended with records under way");
+        }
+        self.wiring.metrics.records_resolved(ABANDONED, self.assignment.unresolved());
+        self.work.abort_all();
+        let Wiring { consumer, mut events, .. } = self.wiring;
+        // The last revocation is acknowledged by being dropped; everything that could be committed is.
+        let discard = async { while events.recv().await.is_some() {} };
+        tokio::join!(consumer.shutdown(), discard);
+        Ok(())
+    }
+}

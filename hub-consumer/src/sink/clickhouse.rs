@@ -1,0 +1,177 @@
+//! A ClickHouse table as a sink: blocks of [`crate::decode`] sent by [`crate::clickhouse::insert`].
+//!
+//! The deduplication token is `<cluster>/<topic>/<partition>/<first>-<last>/<fingerprint>`: the range says which records,
+//! the fingerprint of their bytes that they are still the same ones after a topic was made anew.
+//!
+//! A table that has changed under us (`Schema` errors) is looked at again. When it takes other columns now, the verdict
+//! is [`Verdict::Stale`]: nothing was stored, and the records are encoded anew.
+
+use std::{
+    marker::PhantomData,
+    num::NonZeroUsize,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use bytes::Bytes;
+use service_runtime::{error_chain::ErrorChain, settings::ByteSize};
+use tracing::warn;
+
+use super::{Alone, Fragment, Sealed, Sink, Unreadable, Verdict};
+use crate::{
+    clickhouse::{
+        compression::Body,
+        errors::InsertError,
+        insert::{InsertClient, OpenError, Target},
+    },
+    decode::{Block, DecodeSettings, Rows, Source},
+};
+
+/// When a block is cut.
+#[derive(Debug, Clone, Copy)]
+pub struct BlockLimits {
+    /// Rows; the last record may add more.
+    pub max_rows: NonZeroUsize,
+    /// Bytes of decoded columns; the last record may add more.
+    pub max_bytes: ByteSize,
+}
+
+/// One table, and the rows `R` that go into it.
+#[derive(Debug)]
+pub struct TableSink<R> {
+    client: InsertClient,
+    table: String,
+    cluster: String,
+    decode: DecodeSettings,
+    limits: BlockLimits,
+    /// Replaced when the table has changed; held for the time of a clone.
+    target: RwLock<Arc<Target>>,
+    rows: PhantomData<fn() -> R>,
+}
+
+/// What a [`TableSink`] is opened with.
+#[derive(Debug, Clone)]
+pub struct TableSinkConfig {
+    /// Name of the table.
+    pub table: String,
+    /// Id of the Kafka cluster, for tokens.
+    pub cluster: String,
+    /// How records are decoded.
+    pub decode: DecodeSettings,
+    /// When a block is cut.
+    pub limits: BlockLimits,
+}
+
+/// An insert, ready to be sent any number of times.
+#[derive(Debug)]
+pub struct Insert {
+    target: Arc<Target>,
+    body: Body,
+    token: String,
+}
+
+impl<R: Rows> TableSink<R> {
+    /// Looks at the table.
+    ///
+    /// # Errors
+    /// The server does not answer, or the table cannot take these rows.
+    pub async fn open(client: InsertClient, config: TableSinkConfig) -> Result<Self, OpenError> {
+        let TableSinkConfig { table, cluster, decode, limits } = config;
+        let target = client.open(&table, Block::<R>::COLUMNS).await?;
+        warn_of_missing(&table, &target);
+        let target = RwLock::new(Arc::new(target));
+        Ok(TableSink { client, table, cluster, decode, limits, target, rows: PhantomData })
+    }
+
+    fn target(&self) -> Arc<Target> {
+        Arc::clone(&self.target.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn token(&self, block: &Block<R>, fragments: &[Fragment]) -> Option<String> {
+        let origin = &fragments.first()?.origin;
+        let (first, last) = (block.first_offset()?, block.last_offset()?);
+        let (cluster, topic, partition) = (&self.cluster, &origin.topic, origin.partition);
+        Some(format!("{cluster}/{topic}/{partition}/{first}-{last}/{:032x}", block.fingerprint()))
+    }
+
+    /// Looks at the table again after it refused `refused`. `true` when it takes other columns now.
+    async fn has_changed(&self, refused: &Target) -> bool {
+        let target = match self.client.open(&self.table, Block::<R>::COLUMNS).await {
+            Ok(target) => Arc::new(target),
+            Err(failure) => {
+                warn!(table = self.table, error = %ErrorChain(&failure), "table cannot be inserted into");
+                return false;
+            }
+        };
+        let has_changed = target.columns() != refused.columns();
+        if has_changed {
+            warn_of_missing(&self.table, &target);
+        }
+        *self.target.write().unwrap_or_else(PoisonError::into_inner) = target;
+        has_changed
+    }
+}
+
+impl<R: Rows> Sink for TableSink<R> {
+    type Block = Block<R>;
+    type Request = Insert;
+
+    fn new_block(&self) -> Block<R> {
+        Block::new(self.decode.clone())
+    }
+
+    fn add(&self, block: &mut Block<R>, fragment: &Fragment) -> Result<(), Unreadable> {
+        let origin = &fragment.origin;
+        let source =
+            Source { partition: origin.partition, offset: origin.offset, timestamp_ms: origin.timestamp_ms };
+        match block.push(&fragment.value, source) {
+            Ok(_) => Ok(()),
+            Err(undecodable) => Err(Unreadable::new(undecodable.reason(), undecodable)),
+        }
+    }
+
+    fn has_room(&self, block: &Block<R>, bytes: usize) -> bool {
+        let fits = block.bytes() + bytes <= self.limits.max_bytes.as_usize();
+        block.records() == 0 || (fits && block.rows() < self.limits.max_rows.get())
+    }
+
+    fn seal(&self, block: &mut Block<R>, fragments: &[Fragment]) -> Option<Sealed<Insert>> {
+        let items = block.rows() as u64;
+        let sealed = (items > 0).then(|| {
+            let target = self.target();
+            let mut encoded = Vec::new();
+            block.encode(target.columns(), &mut encoded);
+            let body = self.client.compression().compress(&encoded).expect("compressing in memory cannot fail");
+            let token = self.token(block, fragments).expect("a block with rows has records");
+            Sealed { request: Insert { target, body, token }, items }
+        });
+        block.clear();
+        sealed
+    }
+
+    async fn send(&self, insert: &Insert, _attempt: u32) -> Verdict {
+        let Err(failure) = self.client.insert(&insert.target, &insert.body, &insert.token).await else {
+            return Verdict::Stored { refused: None };
+        };
+        let (reason, detail) = (failure.reason(), ErrorChain(&failure).to_string());
+        match failure {
+            InsertError::Ambiguous(_) | InsertError::Retryable(_) => {
+                Verdict::Wait { reason, detail, at_least: None }
+            }
+            InsertError::Data(_) => Verdict::Divide { reason, detail, alone: Alone::DeadLetter },
+            InsertError::Schema(_) if self.has_changed(&insert.target).await => Verdict::Stale,
+            InsertError::Schema(_) => Verdict::Alert { reason, detail },
+        }
+    }
+
+    /// A record is inserted whole or not at all: its rows carry its offset, and a replay counts them by it.
+    fn halve(&self, _: &Fragment) -> Option<[Bytes; 2]> {
+        None
+    }
+}
+
+fn warn_of_missing(table: &str, target: &Target) {
+    if !target.not_stored().is_empty() {
+        let columns = target.not_stored().join(", ");
+        warn!(table, columns, "table lacks columns; their values are not stored");
+    }
+}
