@@ -1,1 +1,26 @@
-//! edge-forwarder
+//! The edge-forwarder: takes OTLP from senders and acknowledges it once Kafka has it.
+//!
+//! ```text
+//!   OTLP/gRPC ─┐                ┌──────────────── memory budget ────────────────┐
+//!              ├─ read, decompress ─ (JSON: to protobuf) ─ inspect ─ cut ─ send ─┼─► otlp_logs, otlp_spans, otlp_metrics
+//!   OTLP/HTTP ─┘                └───────────────────────────────────────────────┘    and <topic>.dlq
+//!        ▲                                                                  │
+//!        └── success, refusal for good, or "try again later" ◄── acks ──────┘
+//! ```
+//!
+//! Promises: a sender is told "success" only after the broker has acknowledged every record made of its request; whatever is not
+//! acknowledged is refused as retryable, never dropped; only what can never succeed is refused for good; and
+//! memory is bounded by configuration (see [`budget`]).
+//!
+//! The protobuf bytes of a request are published as they came: this crate knows nothing of what is inside an item, has
+//! no object model of OTLP, and keeps nothing on disk.
+
+pub mod app;
+pub mod budget;
+pub mod config;
+pub mod metrics;
+pub mod publisher;
+pub mod receiver;
+
+pub use app::App;
+pub use config::Config;

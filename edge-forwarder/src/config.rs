@@ -1,0 +1,360 @@
+//! The edge's configuration, read from the one YAML file and the environment (`EDGE__…`).
+//!
+//! Every default stands here once, with the consequence of its number; `docs/configuration.md` is generated from this reading.
+
+use std::{fs, net::SocketAddr, time::Duration};
+
+use kafka_client::{ConnectionConfig, ProducerConfig};
+use service_runtime::{
+    Section, Setting,
+    http_server::HttpServerConfig,
+    settings::{ByteSize, choice},
+};
+use telemetry_wire::{Signal, key::KeyRule, partition::Partitioner, pb::MAX_DEPTH};
+
+use crate::receiver::BodyLimits;
+
+/// The OTLP ports registered for gRPC and HTTP.
+const GRPC_LISTEN: &str = "0.0.0.0:4317";
+const HTTP_LISTEN: &str = "0.0.0.0:4318";
+
+/// The Collector's gRPC default is 4 MiB and its HTTP default 20 MiB; larger requests only raise the cost of a retry.
+const MAX_REQUEST_BYTES: ByteSize = ByteSize::mib(16);
+
+/// Sixteen of the largest requests at a time, or hundreds of usual ones.
+const MEMORY_MAX_BYTES: ByteSize = ByteSize::mib(256);
+
+/// A JSON body of the largest size, the reader's scratch, and the protobuf made from it, which is copied as it grows.
+const LARGEST_REQUEST_SHARE: usize = 5;
+
+/// Long enough for the largest request at 5 Mbit/s; a slower sender should send smaller ones.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What a refused sender is asked to wait. Shorter turns an overload into a storm of retries.
+const RETRY_DELAY: Duration = Duration::from_secs(2);
+
+/// Room in a record for its key, headers and framing beside the value, in bytes; the longest edge id included.
+const RECORD_OVERHEAD: usize = 2048;
+
+/// A host name's own limit; the id is in a header of every record.
+const MAX_EDGE_ID_BYTES: usize = 255;
+
+/// Below this a request is cut into more records than it is worth.
+const MIN_MESSAGE_BYTES: u32 = 16 * 1024;
+
+/// What the edge was told to be.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where telemetry enters.
+    pub receivers: ReceiverConfig,
+    /// Where it goes.
+    pub publisher: PublisherConfig,
+    /// Bound on request bytes held, in bytes.
+    pub memory_max_bytes: usize,
+}
+
+/// The OTLP receiver.
+#[derive(Debug, Clone)]
+pub struct ReceiverConfig {
+    /// The gRPC port's address.
+    pub grpc_listen: SocketAddr,
+    /// The HTTP port's address.
+    pub http_listen: SocketAddr,
+    /// Bound of one request after decompression, in bytes.
+    pub max_request_bytes: usize,
+    /// Deepest nesting of messages in a request.
+    pub max_depth: u32,
+    /// Time for a body to arrive.
+    pub body_timeout: Duration,
+    /// What a sender is asked to wait when it may retry.
+    pub retry_delay: Duration,
+    /// Bounds of each listener.
+    pub server: HttpServerConfig,
+}
+
+/// The publisher.
+#[derive(Debug, Clone)]
+pub struct PublisherConfig {
+    /// Names this edge in every record.
+    pub edge_id: String,
+    /// The producer and its connection.
+    pub producer: ProducerConfig,
+    /// How a key becomes a partition.
+    pub partitioner: Partitioner,
+    /// By signal, in the order of [`Signal::ALL`].
+    pub routes: [RouteConfig; 3],
+}
+
+/// Where the records of one signal go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteConfig {
+    /// The topic.
+    pub topic: String,
+    /// What the key is made of.
+    pub key: KeyRule,
+}
+
+impl Config {
+    /// Reads all of it.
+    pub fn read(root: &mut Section<'_>) -> Config {
+        let receivers = ReceiverConfig::read(
+            &mut root.section("receivers", "Where telemetry enters: OTLP/gRPC and OTLP/HTTP."),
+        );
+        let mut kafka = root.section("kafka", "The brokers.");
+        let connection = ConnectionConfig::read(&mut kafka, "edge-forwarder");
+        let producer =
+            ProducerConfig::read(&mut kafka.section("producer", "How records are sent."), connection);
+        let publisher = PublisherConfig::read(
+            &mut root.section("publisher", "What records are made of a request."),
+            producer,
+        );
+        let mut memory = root.section("memory", "Bound on the memory of requests.");
+        let budget = memory.value(
+            "max_bytes",
+            MEMORY_MAX_BYTES,
+            "Request bytes held at a time, from the first byte of a body to its answer; beyond it requests are refused as retryable.",
+        );
+        let needed = receivers.max_request_bytes.saturating_mul(LARGEST_REQUEST_SHARE);
+        if budget.as_usize() < needed {
+            memory.problem(
+                "max_bytes",
+                format!("{budget} is below {LARGEST_REQUEST_SHARE} × receivers.max_request_bytes"),
+                format!("at least {} bytes, so that one request in JSON can always be converted", needed),
+            );
+        }
+        Config { receivers, publisher, memory_max_bytes: budget.as_usize() }
+    }
+}
+
+impl ReceiverConfig {
+    fn read(section: &mut Section<'_>) -> ReceiverConfig {
+        let grpc_listen = listen(&mut section.section("grpc", "OTLP/gRPC."), GRPC_LISTEN);
+        let http_listen = listen(&mut section.section("http", "OTLP/HTTP."), HTTP_LISTEN);
+        let max_request_bytes = section.value(
+            "max_request_bytes",
+            MAX_REQUEST_BYTES,
+            "Largest request, counted after decompression; a larger one is refused for good.",
+        );
+        if max_request_bytes < ByteSize::kib(1) || max_request_bytes > ByteSize::gib(1) {
+            section.problem(
+                "max_request_bytes",
+                format!("{max_request_bytes} is out of bounds"),
+                "a size from 1KiB to 1GiB",
+            );
+        }
+        let max_depth = section.value("max_depth", MAX_DEPTH, "Deepest nesting of messages in a request.");
+        if !(8..=MAX_DEPTH).contains(&max_depth) {
+            section.problem(
+                "max_depth",
+                format!("{max_depth} is out of bounds"),
+                format!("a number from 8 to {MAX_DEPTH}"),
+            );
+        }
+        ReceiverConfig {
+            grpc_listen,
+            http_listen,
+            max_request_bytes: max_request_bytes.as_usize(),
+            max_depth,
+            body_timeout: positive(
+                section,
+                "body_timeout",
+                BODY_TIMEOUT,
+                "Time for a request's body to arrive.",
+            ),
+            retry_delay: positive(
+                section,
+                "retry_delay",
+                RETRY_DELAY,
+                "What a refused sender is asked to wait before it tries again.",
+            ),
+            server: HttpServerConfig::read(
+                &mut section.section("server", "Bounds of each of the two listeners."),
+            ),
+        }
+    }
+
+    /// The bounds of one body.
+    pub(crate) fn body_limits(&self) -> BodyLimits {
+        BodyLimits { max_bytes: self.max_request_bytes, timeout: self.body_timeout }
+    }
+}
+
+impl PublisherConfig {
+    fn read(section: &mut Section<'_>, producer: ProducerConfig) -> PublisherConfig {
+        if producer.max_message_bytes < MIN_MESSAGE_BYTES {
+            let found = producer.max_message_bytes;
+            section.problem(
+                "max_message_bytes",
+                format!("kafka.producer.max_message_bytes is {found}"),
+                format!("at least {MIN_MESSAGE_BYTES}"),
+            );
+        }
+        let edge_id: Option<String> = section.optional(
+            "edge_id",
+            "Names this edge in the headers of every record; the host name when not given.",
+        );
+        let edge_id = edge_id.unwrap_or_else(host_name);
+        if edge_id.is_empty() || edge_id.len() > MAX_EDGE_ID_BYTES {
+            section.problem(
+                "edge_id",
+                format!("it has {} bytes", edge_id.len()),
+                format!("1 to {MAX_EDGE_ID_BYTES} bytes"),
+            );
+        }
+        let PartitionerSetting(partitioner) = section.value(
+            "partitioner",
+            PartitionerSetting(Partitioner::default()),
+            "How a key becomes a partition; as the other writers of the topics do.",
+        );
+        let routes = [
+            RouteConfig::read(&mut section.section("logs", "Records of logs."), Signal::Logs),
+            RouteConfig::read(&mut section.section("traces", "Records of spans."), Signal::Traces),
+            RouteConfig::read(&mut section.section("metrics", "Records of metrics."), Signal::Metrics),
+        ];
+        PublisherConfig { edge_id, producer, partitioner, routes }
+    }
+
+    /// The route of a signal.
+    pub fn route(&self, signal: Signal) -> &RouteConfig {
+        &self.routes[signal as usize]
+    }
+
+    /// The largest value of a record, in bytes.
+    pub(crate) fn max_value_bytes(&self) -> usize {
+        (self.producer.max_message_bytes as usize).saturating_sub(RECORD_OVERHEAD).max(1)
+    }
+}
+
+impl RouteConfig {
+    fn read(section: &mut Section<'_>, signal: Signal) -> RouteConfig {
+        let topic: String = section.value(
+            "topic",
+            signal.default_topic().to_owned(),
+            "The topic; its dead letters go to `<topic>.dlq`.",
+        );
+        if !is_topic_name(&topic) {
+            section.problem(
+                "topic",
+                format!("`{topic}` is not a topic name"),
+                "1 to 245 letters, digits, dots, dashes or underscores",
+            );
+        }
+        let kind = section.value(
+            "key",
+            KeyKind::None,
+            "What a record's key is made of: `none`, `trace_id`, `resource` (the hash of its attributes) or `attributes`.",
+        );
+        let names: Vec<String> = section.value(
+            "key_attributes",
+            Vec::new(),
+            "The resource attributes whose hash is the key, with `key: attributes`.",
+        );
+        if (kind == KeyKind::Attributes) == names.is_empty() {
+            section.problem(
+                "key_attributes",
+                "`key: attributes` and key_attributes need each other",
+                "both, or neither",
+            );
+        }
+        if kind == KeyKind::TraceId && signal == Signal::Metrics {
+            section.problem("key", "metrics have no trace id", "`none`, `resource` or `attributes`");
+        }
+        let key = match kind {
+            KeyKind::None => KeyRule::None,
+            KeyKind::TraceId => KeyRule::TraceId,
+            KeyKind::Resource => KeyRule::Resource,
+            KeyKind::Attributes => KeyRule::Attributes(names),
+        };
+        RouteConfig { topic, key }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum KeyKind {
+    None,
+    TraceId,
+    Resource,
+    Attributes,
+}
+
+const KEY_KINDS: [(&str, KeyKind); 4] = [
+    ("none", KeyKind::None),
+    ("trace_id", KeyKind::TraceId),
+    ("resource", KeyKind::Resource),
+    ("attributes", KeyKind::Attributes),
+];
+
+impl Setting for KeyKind {
+    fn expected() -> String {
+        "one of `none`, `trace_id`, `resource`, `attributes`".to_owned()
+    }
+
+    fn from_text(text: &str) -> Result<KeyKind, String> {
+        choice(text, &KEY_KINDS)
+    }
+
+    fn to_text(&self) -> String {
+        name_of(&KEY_KINDS, *self)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct PartitionerSetting(Partitioner);
+
+const PARTITIONERS: [(&str, PartitionerSetting); 3] = [
+    ("sarama_compat", PartitionerSetting(Partitioner::SaramaCompat)),
+    ("murmur2", PartitionerSetting(Partitioner::Murmur2)),
+    ("crc32", PartitionerSetting(Partitioner::Crc32)),
+];
+
+impl Setting for PartitionerSetting {
+    fn expected() -> String {
+        "one of `sarama_compat` (the Collector), `murmur2` (Java clients), `crc32` (librdkafka)".to_owned()
+    }
+
+    fn from_text(text: &str) -> Result<PartitionerSetting, String> {
+        choice(text, &PARTITIONERS)
+    }
+
+    fn to_text(&self) -> String {
+        name_of(&PARTITIONERS, *self)
+    }
+}
+
+fn name_of<T: Copy + PartialEq>(names: &[(&str, T)], value: T) -> String {
+    names.iter().find(|(_, known)| *known == value).map_or_else(String::new, |(name, _)| (*name).to_owned())
+}
+
+fn listen(section: &mut Section<'_>, default: &str) -> SocketAddr {
+    let default = default.parse().expect("the default is an address");
+    section.value(
+        "listen",
+        default,
+        "Address and port. gRPC and HTTP are told apart by content type, so either port takes both.",
+    )
+}
+
+fn positive(section: &mut Section<'_>, key: &'static str, default: Duration, doc: &'static str) -> Duration {
+    let value = section.value(key, default, doc);
+    if value.is_zero() {
+        section.problem(key, "it is zero", "a duration such as `30s`");
+    }
+    value
+}
+
+fn is_topic_name(name: &str) -> bool {
+    // Kafka's bound is 249 bytes; four are kept for `.dlq`.
+    let is_legal = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    (1..=245).contains(&name.len()) && name != "." && name != ".." && name.bytes().all(is_legal)
+}
+
+fn host_name() -> String {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim() {
+        "" => "unknown-host".to_owned(),
+        name => name.chars().take(MAX_EDGE_ID_BYTES).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,109 @@
+//! Where telemetry enters: one router for both ports, and the path that every request takes once its bytes are read.
+//!
+//! gRPC and HTTP are told apart by content type, so either port takes both and a sender with the wrong one of the two ports works.
+
+use std::{sync::Arc, time::Instant};
+
+use axum::{Router, body::Body, extract::State, http::Request, response::Response};
+use telemetry_wire::{InspectLimits, Signal, inspect};
+
+use crate::{
+    budget::MemoryBudget,
+    config::ReceiverConfig,
+    metrics::{Metrics, Transport},
+    publisher::{Batch, Published, Publisher, unix_nanos},
+};
+use answer::Refusal;
+use buffer::RequestBytes;
+
+mod answer;
+mod body;
+mod buffer;
+mod decompress;
+mod framing;
+mod json;
+mod otlp_grpc;
+mod otlp_http;
+
+pub(crate) use body::BodyLimits;
+
+/// Answers OTLP requests; clones share everything.
+#[derive(Debug, Clone)]
+pub struct Receiver {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    config: ReceiverConfig,
+    budget: MemoryBudget,
+    publisher: Publisher,
+    metrics: Metrics,
+}
+
+impl Receiver {
+    /// A receiver that hands what it takes to `publisher`.
+    pub fn new(
+        config: ReceiverConfig,
+        budget: MemoryBudget,
+        publisher: Publisher,
+        metrics: Metrics,
+    ) -> Receiver {
+        Receiver { shared: Arc::new(Shared { config, budget, publisher, metrics }) }
+    }
+
+    /// What both ports serve.
+    pub fn router(&self) -> Router {
+        Router::new().fallback(route).with_state(self.clone())
+    }
+
+    fn config(&self) -> &ReceiverConfig {
+        &self.shared.config
+    }
+
+    fn budget(&self) -> &MemoryBudget {
+        &self.shared.budget
+    }
+
+    /// Checks a request's protobuf bytes and publishes them.
+    async fn accept(&self, signal: Signal, request: RequestBytes) -> Result<Published, Refusal> {
+        let RequestBytes { bytes, reservation } = request;
+        let limits = InspectLimits { max_depth: self.config().max_depth };
+        let summary = inspect(signal, &bytes, &limits).map_err(|malformed| Refusal::Malformed {
+            what: format!("the body is not a valid {signal} request: {malformed}"),
+        })?;
+        if summary.items == 0 {
+            // Nothing to store: the specification asks for success.
+            return Ok(Published::default());
+        }
+        let batch =
+            Batch { signal, request: bytes, items: summary.items, received_at: unix_nanos(), reservation };
+        Ok(self.shared.publisher.publish(batch).await?)
+    }
+
+    /// Counts an answer, and logs a refusal at a level that a misbehaving sender cannot flood.
+    fn count_answer(
+        &self,
+        signal: Signal,
+        transport: Transport,
+        code: String,
+        refusal: Option<&Refusal>,
+        started: Instant,
+    ) {
+        let metrics = &self.shared.metrics;
+        if let Some(refusal) = refusal {
+            let reason = refusal.reason();
+            tracing::debug!(%signal, ?transport, code, reason, %refusal, elapsed = ?started.elapsed(), "request refused");
+            metrics.count_refused(signal, reason);
+        }
+        metrics.count_request(signal, transport, code);
+    }
+}
+
+async fn route(State(receiver): State<Receiver>, request: Request<Body>) -> Response {
+    if otlp_grpc::is_grpc(request.headers()) {
+        otlp_grpc::answer(&receiver, request).await
+    } else {
+        otlp_http::answer(&receiver, request).await
+    }
+}

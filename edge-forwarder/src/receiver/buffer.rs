@@ -1,0 +1,157 @@
+//! A byte buffer with two bounds: the limit of one request, and the budget of the process.
+//!
+//! Capacity doubles from [`FIRST_STEP`] and is reserved before it is allocated. While a buffer moves to a larger
+//! allocation both are reserved, since both exist.
+
+use std::io;
+
+use bytes::Bytes;
+use thiserror::Error;
+
+use crate::budget::{BudgetExhausted, MemoryBudget, Reservation};
+
+/// The first allocation, in bytes: most requests of an SDK's batch processor fit in two steps.
+const FIRST_STEP: usize = 16 * 1024;
+
+/// Why a buffer refused to grow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub(crate) enum Overflow {
+    /// The request itself is too large; sending it again cannot help.
+    #[error("the request is larger than {limit} bytes after decompression")]
+    Limit { limit: usize },
+    /// Other requests hold the memory; sending it again later can help.
+    #[error(transparent)]
+    Budget(#[from] BudgetExhausted),
+}
+
+/// A growing buffer; see the module.
+#[derive(Debug)]
+pub(crate) struct BudgetBuffer {
+    bytes: Vec<u8>,
+    limit: usize,
+    reservation: Reservation,
+    overflow: Option<Overflow>,
+}
+
+/// The finished bytes of one request with the budget they hold.
+#[derive(Debug)]
+pub(crate) struct RequestBytes {
+    pub(crate) bytes: Bytes,
+    pub(crate) reservation: Reservation,
+}
+
+impl BudgetBuffer {
+    pub(crate) fn new(limit: usize, budget: &MemoryBudget) -> BudgetBuffer {
+        BudgetBuffer { bytes: Vec::new(), limit, reservation: budget.reservation(), overflow: None }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Makes room for `additional` bytes. A failure is remembered: see [`BudgetBuffer::overflow`].
+    pub(crate) fn reserve(&mut self, additional: usize) -> Result<(), Overflow> {
+        let Some(needed) = self.bytes.len().checked_add(additional).filter(|needed| *needed <= self.limit)
+        else {
+            return Err(*self.overflow.insert(Overflow::Limit { limit: self.limit }));
+        };
+        let held = self.bytes.capacity();
+        if needed <= held {
+            return Ok(());
+        }
+        let wanted = needed.max(held * 2).max(FIRST_STEP).min(self.limit);
+        self.reservation
+            .grow(wanted)
+            .map_err(|exhausted| *self.overflow.insert(Overflow::Budget(exhausted)))?;
+        let mut larger = Vec::with_capacity(wanted);
+        larger.extend_from_slice(&self.bytes);
+        self.bytes = larger;
+        self.reservation.shrink(held);
+        Ok(())
+    }
+
+    pub(crate) fn put(&mut self, bytes: &[u8]) -> Result<(), Overflow> {
+        self.reserve(bytes.len())?;
+        self.bytes.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    /// What was written, for changes in place.
+    pub(crate) fn written(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+
+    /// The vector itself, for decoders that fill its spare capacity. Callers [`reserve`](BudgetBuffer::reserve) first
+    /// and never push past the capacity.
+    pub(crate) fn vec(&mut self) -> &mut Vec<u8> {
+        &mut self.bytes
+    }
+
+    /// Whether the buffer holds as much as one request may.
+    pub(crate) fn is_at_limit(&self) -> bool {
+        self.bytes.len() >= self.limit
+    }
+
+    /// Counts memory that belongs to this request but lies outside this buffer, such as a decoder's window.
+    pub(crate) fn account(&mut self, bytes: usize) -> Result<(), Overflow> {
+        self.reservation.grow(bytes).map_err(|exhausted| *self.overflow.insert(Overflow::Budget(exhausted)))
+    }
+
+    /// Takes back what [`account`](BudgetBuffer::account) counted.
+    pub(crate) fn unaccount(&mut self, bytes: usize) {
+        self.reservation.shrink(bytes);
+    }
+
+    /// Why the last growth failed, for callers that reach the buffer through a foreign error type.
+    pub(crate) fn overflow(&self) -> Option<Overflow> {
+        self.overflow
+    }
+
+    pub(crate) fn into_request(self) -> RequestBytes {
+        RequestBytes { bytes: Bytes::from(self.bytes), reservation: self.reservation }
+    }
+}
+
+/// For push decoders; the cause of a failed write is in [`BudgetBuffer::overflow`].
+impl io::Write for BudgetBuffer {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.put(bytes).map_err(io::Error::other)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn capacity_is_reserved_and_given_back() {
+        let budget = MemoryBudget::new(1 << 20);
+        let mut buffer = BudgetBuffer::new(100_000, &budget);
+        for _ in 0..100 {
+            buffer.put(&[7; 1000]).unwrap();
+            assert_eq!(budget.used(), buffer.bytes.capacity());
+        }
+        assert_eq!(buffer.put(&[7]), Err(Overflow::Limit { limit: 100_000 }));
+        let request = buffer.into_request();
+        assert_eq!(request.bytes.len(), 100_000);
+        assert_eq!(budget.used(), request.reservation.bytes());
+        drop(request);
+        assert_eq!(budget.used(), 0);
+    }
+
+    #[test]
+    fn an_empty_budget_is_told_apart_from_a_large_request() {
+        let budget = MemoryBudget::new(FIRST_STEP);
+        let mut buffer = BudgetBuffer::new(1 << 20, &budget);
+        buffer.put(&[1; FIRST_STEP]).unwrap();
+        let exhausted = Overflow::Budget(BudgetExhausted { limit: FIRST_STEP });
+        assert_eq!(buffer.put(&[1]), Err(exhausted));
+        assert_eq!(buffer.overflow(), Some(exhausted));
+        assert_eq!(buffer.len(), FIRST_STEP, "what was there stays");
+    }
+}

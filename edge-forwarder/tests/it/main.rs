@@ -1,0 +1,8 @@
+//! The edge as its senders see it: real ports, real requests, and a real broker where records have to be found again.
+
+mod accepted;
+mod broker;
+mod drain;
+mod refused;
+mod requests;
+mod support;
