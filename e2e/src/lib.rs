@@ -11,6 +11,7 @@ pub mod clickhouse;
 pub mod line;
 pub mod mimir;
 pub mod process;
+pub mod scrape;
 pub mod sender;
 
 pub use line::{Line, LineOptions};

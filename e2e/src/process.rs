@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 /// How long a program may take to become ready, or to end after SIGTERM.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A running program whose output goes to a file; killed when dropped.
+/// A running program whose output goes to a file; killed when dropped, and by the kernel with the thread that started it.
 #[derive(Debug)]
 pub struct Program {
     name: &'static str,
@@ -26,7 +26,8 @@ impl Program {
     /// The program cannot be found or built, or the log cannot be written.
     pub fn start(name: &'static str, args: &[&str], env: &[(&str, &str)], log: &Path) -> Result<Self> {
         let file = File::options().create(true).append(true).open(log).context("open the program's log")?;
-        let child = Command::new(path_of(name)?)
+        let child = devstack::tethered(&path_of(name)?)
+            .context("find the launcher")?
             .args(args)
             .envs(env.iter().copied())
             .stdin(Stdio::null())

@@ -16,6 +16,7 @@ use crate::steps::Steps;
 const USAGE: &str = "\
 usage: cargo xtask COMMAND
   demo [--keep]   build everything, start the real servers, drive menu traffic, compare acked with stored
+  down            end what `demo --keep` left running
   test            all checks and all tests, on servers that it starts and ends
   check           tidy, format, clippy, documentation
   tidy            the rules about the source tree that no other tool knows
@@ -37,6 +38,7 @@ fn dispatch(args: &[String]) -> Result<()> {
     let mut steps = Steps::new()?;
     match args.as_slice() {
         ["demo", options @ ..] => demo(&mut steps, options),
+        ["down"] => steps.run("end what was kept", "target/release/demo", &["--down"]),
         ["test"] => test(&mut steps),
         ["check"] => {
             prerequisites::ensure()?;

@@ -31,6 +31,16 @@ pub(crate) fn path() -> Result<PathBuf> {
     Ok(path)
 }
 
+/// A command that becomes `program` and is killed by the kernel when the calling thread ends; add its arguments.
+///
+/// # Errors
+/// The launcher cannot be found or built.
+pub fn tethered(program: &Path) -> Result<Command> {
+    let mut command = Command::new(path()?);
+    command.arg("exec").arg(std::process::id().to_string()).arg(program);
+    Ok(command)
+}
+
 /// `target/debug` for `target/debug/devstack` and for `target/debug/deps/it-1234`.
 fn profile_folder(program: &Path) -> PathBuf {
     let folder = program.parent().unwrap_or(Path::new("/"));

@@ -42,6 +42,7 @@ mod tools;
 pub use cache::Cache;
 pub use endpoints::Endpoints;
 pub use error::{Error, Result};
+pub use launcher::tethered;
 pub use packages::{fetch, verify};
 pub use part::Part;
 pub use progress::Progress;

@@ -31,6 +31,8 @@ const ANSWER_PATIENCE: Duration = Duration::from_secs(2);
 pub struct State {
     /// The supervisor.
     pub supervisor: ProcessName,
+    /// Where data, logs and this state are.
+    pub folder: PathBuf,
     /// Where the servers are reached.
     pub endpoints: Endpoints,
     /// Every server, also those that the user named.
@@ -108,7 +110,7 @@ pub fn start(folder: &Path, mut command: Command) -> Result<State> {
     }
 }
 
-/// Runs a stack in `options.folder` until SIGTERM or SIGINT; `up` is called when the servers answer.
+/// Runs a stack until SIGTERM or SIGINT; `up` is called when the servers answer.
 pub fn supervise(options: StackOptions, up: impl FnOnce(&State)) -> Result<()> {
     // The signals are caught before anything starts, so that one that comes early is not lost.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -123,6 +125,7 @@ pub fn supervise(options: StackOptions, up: impl FnOnce(&State)) -> Result<()> {
     let stack = Stack::up(options)?;
     let state = State {
         supervisor: ProcessName::of(std::process::id().cast_signed()).ok_or_else(no_start_time)?,
+        folder: stack.folder().to_path_buf(),
         endpoints: stack.endpoints().clone(),
         servers: stack.servers().iter().map(ServerState::of).collect(),
     };
@@ -136,7 +139,13 @@ pub fn supervise(options: StackOptions, up: impl FnOnce(&State)) -> Result<()> {
     });
     let file = state_file(stack.folder());
     drop(stack);
-    std::fs::remove_file(&file).map_err(Error::io(format!("remove {}", file.display())))
+    match std::fs::remove_file(&file) {
+        // A temporary folder is gone as a whole.
+        Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::Io { what: format!("remove {}", file.display()), source })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The state of the stack that runs in `folder`.
@@ -181,16 +190,23 @@ pub fn ask(state: &State) -> Vec<Health> {
 }
 
 impl ProcessName {
-    fn of(pid: i32) -> Option<Self> {
+    /// The process that has this pid now.
+    pub fn of(pid: i32) -> Option<Self> {
         Some(Self { pid, start_time: process::start_time(pid)? })
     }
 
-    fn is_alive(&self) -> bool {
+    /// Whether it still runs.
+    pub fn is_alive(&self) -> bool {
         process::start_time(self.pid) == Some(self.start_time)
     }
 
     fn signal(self, signal: Signal) {
         self.end(signal, Duration::ZERO);
+    }
+
+    /// Asks the process to end, if it is still this one; true when it is gone, within `patience`.
+    pub fn stop(self, patience: Duration) -> bool {
+        self.end(Signal::TERM, patience)
     }
 
     /// Sends `signal` if the process is still this one; true when it is gone, within `patience`.

@@ -1,0 +1,284 @@
+//! One line: topics, a database, an edge and a hub of its own, on servers that may be shared.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use devstack::Endpoints;
+use kafka_client::ConnectionConfig;
+use kafka_client::admin::{self, TopicSpec};
+use telemetry_wire::{Signal, dead_letter_topic};
+
+use crate::clickhouse::ClickHouse;
+use crate::mimir::Mimir;
+use crate::process::{PATIENCE, Program, free_port};
+use crate::sender::Sender;
+
+/// What a line is made of.
+#[derive(Debug, Clone)]
+pub struct LineOptions {
+    /// Prefix of topics and groups, name of the database and of the tenant; a plain word.
+    pub name: String,
+    /// Where configuration and logs of the programs go.
+    pub directory: PathBuf,
+    /// Partitions of each topic.
+    pub partitions: i32,
+}
+
+/// A running edge and hub with their stores.
+#[derive(Debug)]
+pub struct Line {
+    options: LineOptions,
+    endpoints: Endpoints,
+    ports: Ports,
+    /// The edge; taken out while it is stopped.
+    pub edge: Option<Program>,
+    /// The hub; taken out while it is stopped.
+    pub hub: Option<Program>,
+}
+
+#[derive(Debug)]
+struct Ports {
+    edge_grpc: u16,
+    edge_http: u16,
+    edge_admin: u16,
+    hub_admin: u16,
+}
+
+impl Line {
+    /// Creates topics and schema, starts edge and hub, and returns once both are ready.
+    ///
+    /// # Errors
+    /// A server refuses, or a program does not become ready; its last lines are in the error.
+    pub async fn start(endpoints: &Endpoints, options: LineOptions) -> Result<Self> {
+        std::fs::create_dir_all(&options.directory).context("make the line's directory")?;
+        let ports = Ports {
+            edge_grpc: free_port()?,
+            edge_http: free_port()?,
+            edge_admin: free_port()?,
+            hub_admin: free_port()?,
+        };
+        let mut line = Self { options, endpoints: endpoints.clone(), ports, edge: None, hub: None };
+        line.create_topics().await?;
+        std::fs::write(line.edge_config(), line.edge_yaml()).context("write the edge's configuration")?;
+        std::fs::write(line.hub_config(), line.hub_yaml()).context("write the hub's configuration")?;
+        line.migrate().await?;
+        line.start_hub().await?;
+        line.start_edge().await?;
+        Ok(line)
+    }
+
+    /// Starts the edge and waits until it is ready.
+    ///
+    /// # Errors
+    /// It does not become ready.
+    pub async fn start_edge(&mut self) -> Result<()> {
+        let url = format!("{}/readyz", self.edge_admin_url());
+        self.edge.insert(self.spawn_edge()?).wait_until_ready(&url).await
+    }
+
+    /// Starts the edge without waiting.
+    ///
+    /// # Errors
+    /// The program cannot be started.
+    pub fn spawn_edge(&self) -> Result<Program> {
+        self.program("edge-forwarder", &["--config", text(&self.edge_config())?])
+    }
+
+    /// Starts the hub and waits until it is ready.
+    ///
+    /// # Errors
+    /// It does not become ready.
+    pub async fn start_hub(&mut self) -> Result<()> {
+        let url = format!("{}/readyz", self.hub_admin_url());
+        let hub = self.program("hub-consumer", &["run", "--config", text(&self.hub_config())?])?;
+        self.hub.insert(hub).wait_until_ready(&url).await
+    }
+
+    /// Stops the hub with SIGTERM and waits for its end.
+    ///
+    /// # Errors
+    /// It does not run, does not end in time, or ends with a failure.
+    pub async fn stop_hub(&mut self) -> Result<()> {
+        stop(&mut self.hub).await
+    }
+
+    /// Stops the edge with SIGTERM and waits for its end.
+    ///
+    /// # Errors
+    /// It does not run, does not end in time, or ends with a failure.
+    pub async fn stop_edge(&mut self) -> Result<()> {
+        stop(&mut self.edge).await
+    }
+
+    /// A sender to this line's edge.
+    ///
+    /// # Errors
+    /// Never in practice: the addresses are URLs.
+    pub fn sender(&self) -> Result<Sender> {
+        Sender::new(&self.edge_grpc_url(), &self.edge_http_url())
+    }
+
+    /// The line's database.
+    #[must_use]
+    pub fn clickhouse(&self) -> ClickHouse {
+        ClickHouse::new(&self.endpoints.clickhouse_url, &self.options.name)
+    }
+
+    /// The line's tenant.
+    #[must_use]
+    pub fn mimir(&self) -> Mimir {
+        Mimir::new(&self.endpoints.mimir_url, &self.options.name)
+    }
+
+    /// Where OTLP/gRPC is taken.
+    #[must_use]
+    pub fn edge_grpc_url(&self) -> String {
+        loopback(self.ports.edge_grpc)
+    }
+
+    /// Where OTLP/HTTP is taken.
+    #[must_use]
+    pub fn edge_http_url(&self) -> String {
+        loopback(self.ports.edge_http)
+    }
+
+    /// The edge's admin server.
+    #[must_use]
+    pub fn edge_admin_url(&self) -> String {
+        loopback(self.ports.edge_admin)
+    }
+
+    /// The hub's admin server.
+    #[must_use]
+    pub fn hub_admin_url(&self) -> String {
+        loopback(self.ports.hub_admin)
+    }
+
+    /// The topic of a signal.
+    #[must_use]
+    pub fn topic(&self, signal: Signal) -> String {
+        format!("{}.{}", self.options.name, signal.default_topic())
+    }
+
+    /// Records in a topic: the sum of high minus low watermarks.
+    ///
+    /// # Errors
+    /// The broker does not answer.
+    pub async fn records(&self, topic: &str) -> Result<i64> {
+        let marks = admin::watermarks(&self.connection(), topic).await.context("ask for watermarks")?;
+        Ok(marks.iter().map(|mark| mark.high - mark.low).sum())
+    }
+
+    /// Waits until `table` holds exactly `rows`; more than that fails at once.
+    ///
+    /// # Errors
+    /// The rows are not there within [`PATIENCE`], or there are too many.
+    pub async fn wait_for_rows(&self, table: &str, rows: u64) -> Result<()> {
+        let clickhouse = self.clickhouse();
+        wait_for(&format!("{rows} rows in {table}"), async || {
+            let stored = clickhouse.count(table).await?;
+            if stored > rows {
+                bail!("{table} holds {stored} rows, expected {rows}");
+            }
+            Ok((stored == rows).then_some(()).ok_or(format!("{stored} rows")))
+        })
+        .await
+    }
+
+    async fn create_topics(&self) -> Result<()> {
+        let mut topics = Vec::new();
+        for signal in Signal::ALL {
+            let topic = self.topic(signal);
+            topics.push(TopicSpec::new(dead_letter_topic(&topic), 1));
+            topics.push(TopicSpec::new(topic, self.options.partitions));
+        }
+        admin::create_topics(&self.connection(), &topics).await.context("create the topics")
+    }
+
+    fn connection(&self) -> ConnectionConfig {
+        let brokers: Vec<&str> = self.endpoints.kafka_brokers.split(',').collect();
+        ConnectionConfig::plaintext(&brokers, "e2e")
+    }
+
+    async fn migrate(&self) -> Result<()> {
+        let mut migrate = self.program("hub-consumer", &["migrate", "--config", text(&self.hub_config())?])?;
+        let status = migrate.wait().await?;
+        if !status.success() {
+            bail!("hub-consumer migrate ended with {status}\n{}", migrate.tail());
+        }
+        Ok(())
+    }
+
+    fn program(&self, name: &'static str, args: &[&str]) -> Result<Program> {
+        Program::start(name, args, &[], &self.options.directory.join(format!("{name}.log")))
+    }
+
+    fn edge_config(&self) -> PathBuf {
+        self.options.directory.join("edge.yaml")
+    }
+
+    fn hub_config(&self) -> PathBuf {
+        self.options.directory.join("hub.yaml")
+    }
+
+    fn edge_yaml(&self) -> String {
+        let Ports { edge_grpc, edge_http, edge_admin, .. } = self.ports;
+        let mut yaml = format!(
+            "kafka:\n  brokers: {}\nadmin:\n  listen: 127.0.0.1:{edge_admin}\nreceivers:\n  grpc:\n    listen: 127.0.0.1:{edge_grpc}\n  \
+             http:\n    listen: 127.0.0.1:{edge_http}\npublisher:\n  edge_id: {}\n",
+            self.endpoints.kafka_brokers, self.options.name,
+        );
+        for signal in Signal::ALL {
+            let _ = writeln!(yaml, "  {}:\n    topic: {}", signal.as_str(), self.topic(signal));
+        }
+        yaml
+    }
+
+    fn hub_yaml(&self) -> String {
+        let Endpoints { kafka_brokers, clickhouse_url, mimir_url, .. } = &self.endpoints;
+        let (name, admin) = (&self.options.name, self.ports.hub_admin);
+        let mut yaml = format!(
+            "kafka:\n  brokers: {kafka_brokers}\nadmin:\n  listen: 127.0.0.1:{admin}\nclickhouse:\n  url: {clickhouse_url}\n  database: {name}\n\
+             mimir:\n  url: {mimir_url}\n  tenant: {name}\nsignals:\n",
+        );
+        for signal in Signal::ALL {
+            let word = signal.as_str();
+            let _ = writeln!(yaml, "  {word}:\n    topic: {}\n    group_id: {name}-{word}", self.topic(signal));
+        }
+        yaml
+    }
+}
+
+/// Asks `question` until it answers `Ok(Ok(value))`; the last `Ok(Err(state))` is in the error when it never does.
+///
+/// # Errors
+/// The question fails, or [`PATIENCE`] is over.
+pub async fn wait_for<T>(what: &str, mut question: impl AsyncFnMut() -> Result<Result<T, String>>) -> Result<T> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match question().await? {
+            Ok(value) => return Ok(value),
+            Err(state) if Instant::now() > deadline => bail!("waited {PATIENCE:?} for {what}: {state}"),
+            Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+        }
+    }
+}
+
+async fn stop(program: &mut Option<Program>) -> Result<()> {
+    let mut running = program.take().context("the program does not run")?;
+    let status = running.stop().await?;
+    if !status.success() {
+        bail!("the program ended with {status}\n{}", running.tail());
+    }
+    Ok(())
+}
+
+fn loopback(port: u16) -> String {
+    format!("http://127.0.0.1:{port}")
+}
+
+fn text(path: &Path) -> Result<&str> {
+    path.to_str().context("paths are UTF-8")
+}
