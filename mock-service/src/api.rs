@@ -252,3 +252,26 @@ fn plain(status: StatusCode, body: &'static str) -> Response {
     const NO_SNIFF: (HeaderName, &str) = (header::X_CONTENT_TYPE_OPTIONS, "nosniff");
     (status, [(header::CONTENT_TYPE, "text/plain; charset=utf-8"), NO_SNIFF], body).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_handler_that_takes_too_long_is_answered_503() {
+        let limit = Duration::from_secs(10);
+        for (latency, expected) in [
+            (limit - Duration::from_millis(2), StatusCode::OK),
+            (limit + Duration::from_millis(2), StatusCode::SERVICE_UNAVAILABLE),
+        ] {
+            let database = RestaurantDatabase::new(0.0, latency, 1);
+            let router = router(Api { database, tracing: Tracing::Disabled, request_timeout: limit });
+            let request = Request::get("/api/menu").body(Body::empty()).unwrap();
+            let answer = router.oneshot(request).await.unwrap();
+            assert_eq!(answer.status(), expected, "{latency:?}");
+        }
+    }
+}

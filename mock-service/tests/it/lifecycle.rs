@@ -1,7 +1,7 @@
 //! Start and stop: the lifecycle lines, the drain, its deadline, and a start that fails.
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::TcpListener;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 
 use crate::program::{Answer, Service, command, run, without_measures};
 
@@ -29,14 +29,27 @@ fn start_and_stop_leave_the_lifecycle_lines() {
     assert!(child.wait().unwrap().success());
 }
 
+/// Sends a list request that waits in its handler, and returns once it is there.
+///
+/// It is pipelined behind a health request: when that one's answer has come, the server has the next one in hand.
+fn list_in_flight(service: &Service) -> TcpStream {
+    let mut stream = service.connect();
+    let ask = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: menu\r\n\r\n");
+    stream.write_all((ask("/health") + &ask("/api/menu")).as_bytes()).unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"}\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        answer.extend(byte);
+    }
+    stream
+}
+
 #[test]
 fn requests_in_flight_are_answered_before_the_end() {
     let service = Service::start(&["--database-latency", "500ms"]);
-    let mut in_flight = service.connect();
     let idle = service.connect();
-    write!(in_flight, "GET /api/menu HTTP/1.1\r\nHost: menu\r\n\r\n").unwrap();
-    // Answered only after the request above has reached its handler: both run on the same server.
-    assert_eq!(service.get("/health").status, 200);
+    let in_flight = list_in_flight(&service);
     service.terminate();
     assert_eq!(Answer::read(in_flight).status, 200);
     let stopped = service.wait();
@@ -53,10 +66,9 @@ fn requests_in_flight_are_answered_before_the_end() {
 #[test]
 fn a_drain_that_takes_too_long_is_cut_and_said() {
     let service = Service::start(&["--database-latency", "1h"]);
-    let mut in_flight = service.connect();
-    write!(in_flight, "GET /api/menu HTTP/1.1\r\nHost: menu\r\n\r\n").unwrap();
-    assert_eq!(service.get("/health").status, 200);
+    let in_flight = list_in_flight(&service);
     let stopped = service.stop();
+    drop(in_flight);
     assert_eq!(stopped.code, Some(1));
     let expected = lifecycle("ERROR", "Server forced to shutdown", r#","error":"context deadline exceeded""#);
     assert_eq!(without_measures(stopped.lines.last().unwrap()), expected);

@@ -1,7 +1,6 @@
 //! The traffic generator against the real service: the report is what the service saw, the telemetry what arrived.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write as _;
 use std::net::TcpListener;
 
 use opentelemetry_proto::tonic::metrics::v1::{AggregationTemporality, Metric, metric};
@@ -174,7 +173,6 @@ fn the_table_names_every_route_and_a_signal_ends_the_run_early() {
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success());
     let table = String::from_utf8(output.stdout).unwrap();
-    std::io::stderr().write_all(table.as_bytes()).unwrap();
     let rows: Vec<_> = table.lines().skip(2).map(|row| row.split_whitespace().next().unwrap()).collect();
     assert_eq!((rows.first(), rows.last()), (Some(&"route"), Some(&"all")), "{table}");
     assert!(rows.contains(&"item") || rows.contains(&"health"), "{table}");

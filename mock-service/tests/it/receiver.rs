@@ -40,6 +40,8 @@ pub(crate) enum Behaviour {
 
 #[derive(Debug, Default)]
 struct Received {
+    /// Requests that came, refused ones included.
+    requests: usize,
     traces: Vec<ExportTraceServiceRequest>,
     metrics: Vec<ExportMetricsServiceRequest>,
     logs: Vec<ExportLogsServiceRequest>,
@@ -82,6 +84,10 @@ impl Receiver {
 
     pub(crate) fn endpoint(&self) -> String {
         format!("http://{}", self.address)
+    }
+
+    pub(crate) fn requests(&self) -> usize {
+        self.received.lock().unwrap().requests
     }
 
     pub(crate) fn spans(&self) -> Vec<Span> {
@@ -203,6 +209,7 @@ impl Shared {
         let grpc = headers["content-type"] == "application/grpc";
         let message = if grpc { body.slice(FRAME_HEAD..) } else { body.clone() };
         let request = T::decode(message).expect("a request of the SDK decodes");
+        self.received.lock().unwrap().requests += 1;
         if self.behaviour == Behaviour::Refuse {
             return match grpc {
                 true => [("content-type", "application/grpc"), ("grpc-status", "14")].into_response(),
