@@ -65,7 +65,9 @@ pub enum Error {
         difference: String,
     },
     /// There is no package of this server for this machine.
-    #[error("there is no {part} package for {platform}; start one yourself and give its address in {variable}")]
+    #[error(
+        "there is no {part} package for {platform}; start one yourself and give its address in {variable}"
+    )]
     Platform {
         /// The server.
         part: Part,

@@ -52,7 +52,7 @@ pub(crate) fn setup(
     write(&config, server_properties(&data, port, controller_port, properties).as_bytes())?;
 
     let mut command = package.java(archive, 256);
-    command.extend(["-Dorg.slf4j.simpleLogger.showDateTime=true".into(), "kafka.Kafka".into(), config.into()]);
+    command.extend(["kafka.Kafka".into(), config.into()]);
     let brokers = format!("127.0.0.1:{port}");
     Ok(Setup {
         launch: Launch { mode: Mode::Exec, command, log: folder.join("kafka.log") },

@@ -27,6 +27,9 @@ enum What {
         /// Stay until SIGINT or SIGTERM instead of leaving a supervisor behind.
         #[arg(long)]
         foreground: bool,
+        /// With --foreground: keep data and logs in a temporary folder that goes with the servers.
+        #[arg(long, requires = "foreground", conflicts_with = "folder")]
+        temporary: bool,
         /// Leave the terminal's session; `up` starts its supervisor with it.
         #[arg(long, hide = true)]
         detached: bool,
@@ -90,7 +93,10 @@ fn main() -> ExitCode {
 fn run(what: What) -> Result<ExitCode> {
     match what {
         What::Up { place, parts, foreground: false, .. } => up(&place.folder(), &parts_or_all(parts))?,
-        What::Up { place, parts, detached, .. } => stay_up(place.folder(), parts_or_all(parts), detached)?,
+        What::Up { place, parts, temporary, detached, .. } => {
+            let folder = if temporary { None } else { Some(place.folder()) };
+            stay_up(folder, parts_or_all(parts), detached)?;
+        }
         What::Down { place, purge } => down(&place.folder(), purge)?,
         What::Status { place } => return Ok(status(&supervisor::state(&place.folder())?)),
         What::Logs { part, place, lines } => logs(&supervisor::state(&place.folder())?, part, lines),
@@ -110,7 +116,8 @@ fn run(what: What) -> Result<ExitCode> {
 fn up(folder: &Path, parts: &[Part]) -> Result<()> {
     // Here, and not in the supervisor: this is where someone watches.
     devstack::fetch(parts, &Cache::from_env(), &Progress::detect())?;
-    let this = std::env::current_exe().map_err(|source| Error::Io { what: "find this program".into(), source })?;
+    let this =
+        std::env::current_exe().map_err(|source| Error::Io { what: "find this program".into(), source })?;
     let mut command = Command::new(this);
     command.args(["up", "--foreground", "--detached", "--dir"]).arg(folder);
     for part in parts {
@@ -120,12 +127,12 @@ fn up(folder: &Path, parts: &[Part]) -> Result<()> {
     Ok(())
 }
 
-fn stay_up(folder: PathBuf, parts: Vec<Part>, detached: bool) -> Result<()> {
+fn stay_up(folder: Option<PathBuf>, parts: Vec<Part>, detached: bool) -> Result<()> {
     if detached {
         // It fails only for the leader of a process group, which then has what it wants already.
         let _ = rustix::process::setsid();
     }
-    supervisor::supervise(StackOptions { parts, folder: Some(folder), ..StackOptions::default() }, print_addresses)
+    supervisor::supervise(StackOptions { parts, folder, ..StackOptions::default() }, print_addresses)
 }
 
 fn down(folder: &Path, purge: bool) -> Result<()> {
@@ -164,6 +171,7 @@ fn print_addresses(state: &State) {
     for (name, value) in state.endpoints.variables() {
         say(&format!("{name}={value}"));
     }
+    say(&format!("DEVSTACK_DIR={}", state.folder.display()));
 }
 
 fn parts_or_all(parts: Vec<Part>) -> Vec<Part> {
@@ -172,7 +180,8 @@ fn parts_or_all(parts: Vec<Part>) -> Vec<Part> {
 
 impl Place {
     fn folder(self) -> PathBuf {
-        let state = || std::env::var_os("XDG_STATE_HOME").filter(|value| !value.is_empty()).map(PathBuf::from);
+        let state =
+            || std::env::var_os("XDG_STATE_HOME").filter(|value| !value.is_empty()).map(PathBuf::from);
         let home = || std::env::home_dir().map(|home| home.join(".local/state"));
         let folder = self.folder.unwrap_or_else(|| {
             state().or_else(home).unwrap_or_else(std::env::temp_dir).join("eventline/devstack")

@@ -114,11 +114,17 @@ impl Drop for Process {
     }
 }
 
-/// When a process was started, in clock ticks since boot: with its pid it names a process for ever.
+/// When a live process was started, in clock ticks since boot: with its pid it names a process for ever.
 pub(crate) fn start_time(pid: i32) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The second field is the program's name in parentheses and may hold anything; start time is the 22nd field.
-    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+    // The second field is the program's name in parentheses and may hold anything; then come the state and, as the
+    // 22nd field, the start time.
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_whitespace().collect();
+    // Ended, and kept only until its parent has asked; in a container nobody may ever ask for an orphan.
+    if matches!(fields.first(), None | Some(&("Z" | "X"))) {
+        return None;
+    }
+    fields.get(19)?.parse().ok()
 }
 
 /// Memory that a process keeps resident, in bytes.

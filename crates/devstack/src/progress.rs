@@ -103,6 +103,7 @@ impl Task {
 #[derive(Debug)]
 struct Lines {
     what: String,
+    /// The last message, and since when it holds.
     current: Arc<Mutex<(String, Instant)>>,
     end: Option<Sender<()>>,
     repeater: Option<JoinHandle<()>>,
@@ -116,7 +117,7 @@ impl Lines {
         let repeater = std::thread::spawn(move || {
             while ended.recv_timeout(REPEAT) == Err(RecvTimeoutError::Timeout) {
                 let (message, since) = shared.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                if !message.is_empty() {
+                if since.elapsed() >= REPEAT / 2 && !message.is_empty() {
                     line(&name, &format!("{message} … {} s", since.elapsed().as_secs()));
                 }
             }

@@ -41,7 +41,11 @@ impl Question {
                 let url = url.trim_end_matches('/');
                 get(format!("{url}/ready"), patience)?;
                 let answer = get(format!("{url}/prometheus/api/v1/query?query=vector(1)"), patience)?;
-                if answer.contains(r#""success""#) { Ok(()) } else { Err(format!("vector(1) gives {answer:?}")) }
+                if answer.contains(r#""success""#) {
+                    Ok(())
+                } else {
+                    Err(format!("vector(1) gives {answer:?}"))
+                }
             }
         }
     }

@@ -160,7 +160,12 @@ impl Server {
             // An answer counts only while our process lives: it could be another server's, on a port ours did not get.
             if let Some(status) = process.wait(if answer.is_ok() { Duration::ZERO } else { PAUSE }) {
                 let status = status.to_string();
-                return Err(Error::Ended { part, status, log: log.to_path_buf(), tail: tail(log, TAIL_LINES) });
+                return Err(Error::Ended {
+                    part,
+                    status,
+                    log: log.to_path_buf(),
+                    tail: tail(log, TAIL_LINES),
+                });
             }
             let Err(answer) = answer else { return Ok(()) };
             if start.elapsed() > START_PATIENCE {

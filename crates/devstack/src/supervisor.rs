@@ -250,7 +250,8 @@ fn read(folder: &Path) -> Result<Option<State>> {
 fn write(folder: &Path, state: &State) -> Result<()> {
     let (file, draft) = (state_file(folder), folder.join("state.json.draft"));
     let what = || format!("write {}", file.display());
-    let text = serde_json::to_vec_pretty(state).map_err(|error| Error::Io { what: what(), source: error.into() })?;
+    let text =
+        serde_json::to_vec_pretty(state).map_err(|error| Error::Io { what: what(), source: error.into() })?;
     let mut draft_file = File::create(&draft).map_err(Error::io(what()))?;
     draft_file.write_all(&text).map_err(Error::io(what()))?;
     std::fs::rename(&draft, &file).map_err(Error::io(what()))

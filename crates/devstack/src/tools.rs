@@ -15,7 +15,8 @@ pub(crate) struct Tool {
     purpose: &'static str,
 }
 
-pub(crate) const JAVA: Tool = Tool { program: "java", package: "default-jre-headless", purpose: "runs Kafka" };
+pub(crate) const JAVA: Tool =
+    Tool { program: "java", package: "default-jre-headless", purpose: "runs Kafka" };
 pub(crate) const MAVEN: Tool = Tool { program: "mvn", package: "maven", purpose: "fetches Kafka" };
 pub(crate) const NPM: Tool = Tool { program: "npm", package: "npm", purpose: "fetches ClickHouse" };
 pub(crate) const TAR: Tool = Tool { program: "tar", package: "tar", purpose: "unpacks ClickHouse" };

@@ -88,7 +88,10 @@ fn sweep(folder: Option<OsString>) -> Outcome {
             Ok(()) => break,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => break,
             Err(_) => {
-                #[allow(clippy::disallowed_methods, reason = "nothing to wait on: the servers are not our children")]
+                #[allow(
+                    clippy::disallowed_methods,
+                    reason = "nothing to wait on: the servers are not our children"
+                )]
                 std::thread::sleep(Duration::from_millis(100));
             }
         }
@@ -96,7 +99,10 @@ fn sweep(folder: Option<OsString>) -> Outcome {
     Ok(())
 }
 
-#[allow(unsafe_code, reason = "signal masks have no safe interface; both calls get a set we have initialised")]
+#[allow(
+    unsafe_code,
+    reason = "signal masks have no safe interface; both calls get a set we have initialised"
+)]
 fn block_stop_signals() -> std::io::Result<libc::sigset_t> {
     // SAFETY: sigset_t is plain data, sigemptyset initialises it before anything reads it, the pointers live through
     // the calls, and a null old mask is allowed.

@@ -35,8 +35,7 @@ fn record(package: &Package, draft: &Path) -> Result<()> {
     let archive = draft.join(FILE);
     let run = draft.join("run");
     let (server, brokers) = Server::bring_up(Part::Kafka, || {
-        let Setup { launch, question, brokers } =
-            super::setup(package, Archive::Make(&archive), &run, &[])?;
+        let Setup { launch, question, brokers } = super::setup(package, Archive::Make(&archive), &run, &[])?;
         Ok((launch, question, brokers))
     })?;
     let tool = |args: &[&str]| super::tool(package, Archive::Use(None), run.join("tools.log"), args);

@@ -57,7 +57,8 @@ impl Package {
         let java = std::fs::canonicalize(&self.java).unwrap_or_else(|_| self.java.clone());
         let release = java.ancestors().nth(2).map(|home| home.join("release"));
         let release = release.and_then(|file| std::fs::read(file).ok()).unwrap_or_default();
-        let parts = [self.class_path().into_encoded_bytes(), java.into_os_string().into_encoded_bytes(), release];
+        let parts =
+            [self.class_path().into_encoded_bytes(), java.into_os_string().into_encoded_bytes(), release];
         format!("kafka-archive-{}", checksum::fingerprint(&[&parts[0], &parts[1], &parts[2]]))
     }
 
@@ -67,16 +68,25 @@ impl Package {
         command.push(format!("-Xmx{heap_mebibytes}m").into());
         // The quick compiler only and a stop-the-world collector: less memory and half the start-up, and the broker
         // is still faster than what these tests ask of it.
-        for flag in ["-Xms64m", "-Xss512k", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"] {
+        for flag in ["-Xms64m", "-Xss512k", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData"]
+        {
             command.push(flag.into());
         }
-        command.push("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn".into());
+        for setting in
+            ["defaultLogLevel=warn", "showDateTime=true", "dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSX"]
+        {
+            command.push(format!("-Dorg.slf4j.simpleLogger.{setting}").into());
+        }
         match archive {
             Archive::Use(None) => {}
             Archive::Use(Some(file)) => {
                 command.push(joined("-XX:SharedArchiveFile=", file));
                 // An archive that does not fit is passed over in silence; the start is slower then.
-                command.extend(["-Xshare:auto".into(), "-Xlog:cds=off".into(), "-Xlog:class+path=off".into()]);
+                command.extend([
+                    "-Xshare:auto".into(),
+                    "-Xlog:cds=off".into(),
+                    "-Xlog:class+path=off".into(),
+                ]);
             }
             Archive::Make(file) => command.push(joined("-XX:ArchiveClassesAtExit=", file)),
         }

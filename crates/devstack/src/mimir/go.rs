@@ -85,7 +85,8 @@ fn make_executable(folder: &Path) -> Result<()> {
         if path.is_dir() {
             make_executable(&path)?;
         } else {
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o555)).map_err(Error::io(what()))?;
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o555))
+                .map_err(Error::io(what()))?;
         }
     }
     Ok(())

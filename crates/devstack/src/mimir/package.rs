@@ -66,7 +66,10 @@ fn build(go: &Path, draft: &Path, task: &Task) -> Result<()> {
         return Ok(());
     }
     let added = after.lines().filter(|line| !GO_SUM.contains(line)).collect::<Vec<_>>().join(", ");
-    Err(Error::Files { folder: draft.to_path_buf(), difference: format!("modules without a pinned sum [{added}]") })
+    Err(Error::Files {
+        folder: draft.to_path_buf(),
+        difference: format!("modules without a pinned sum [{added}]"),
+    })
 }
 
 fn go_command(go: &Path, folder: &Path) -> Command {
