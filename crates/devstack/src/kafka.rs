@@ -9,7 +9,7 @@ mod package;
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 pub(crate) use package::Package;
@@ -106,16 +106,16 @@ fn write(file: &Path, content: &[u8]) -> Result<()> {
 const TOOL_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs one of Kafka's command-line tools, named by its main class, against `brokers`' own package.
-pub(crate) fn tool(package: &Package, archive: Archive<'_>, log: PathBuf, args: &[&str]) -> Result<()> {
+pub(crate) fn tool(package: &Package, archive: Archive<'_>, log: &Path, args: &[&str]) -> Result<()> {
     let mut command = package.java(archive, 128);
     command.extend(args.iter().map(OsString::from));
-    let process = crate::process::Process::spawn(Mode::Exec, &command, &log)?;
+    let process = crate::process::Process::spawn(Mode::Exec, &command, log)?;
     match process.wait(TOOL_PATIENCE) {
         Some(status) if status.success() => Ok(()),
         ended => Err(Error::Command {
             what: args.first().copied().unwrap_or_default().to_owned(),
             status: ended.map_or("still running after 60 s".into(), |status| status.to_string()),
-            tail: crate::server::tail(&log, 25),
+            tail: crate::server::tail(log, 25),
         }),
     }
 }

@@ -49,7 +49,7 @@ fn for_each(
                 scope.spawn(move || {
                     let task = progress.task(part.as_str());
                     let outcome = work(*part, &task);
-                    task.done(*outcome.as_ref().unwrap_or(&"failed"));
+                    task.done(outcome.as_ref().unwrap_or(&"failed"));
                     outcome
                 })
             })

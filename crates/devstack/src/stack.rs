@@ -69,6 +69,7 @@ impl Stack {
     /// # Errors
     /// What kept a server from being had: a missing tool with the command that installs it, a wrong checksum, the end
     /// of the server's log. What had been started is stopped.
+    #[allow(clippy::needless_pass_by_value, reason = "options are written where the stack is made")]
     pub fn up(options: StackOptions) -> Result<Self> {
         let folder = match &options.folder {
             Some(folder) => Folder::named(folder)?,

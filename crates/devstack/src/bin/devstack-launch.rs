@@ -23,8 +23,10 @@ fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
     let mode = args.next().unwrap_or_default();
     let outcome = match mode.to_str() {
-        Some("exec") => stay_with_parent(args.next()).and_then(|()| exec(args.collect())),
-        Some("clickhouse") => stay_with_parent(args.next()).and_then(|()| clickhouse(args.collect())),
+        Some("exec") => stay_with_parent(args.next()).and_then(|()| exec(&args.collect::<Vec<_>>())),
+        Some("clickhouse") => {
+            stay_with_parent(args.next()).and_then(|()| clickhouse(&args.collect::<Vec<_>>()))
+        }
         Some("sweep") => sweep(args.next()),
         _ => Err("usage: devstack-launch exec|clickhouse PARENT PROGRAM ARGS… | sweep FOLDER".into()),
     };
@@ -53,12 +55,12 @@ fn stay_with_parent(parent: Option<OsString>) -> Outcome {
     Ok(())
 }
 
-fn exec(args: Vec<OsString>) -> Outcome {
+fn exec(args: &[OsString]) -> Outcome {
     let (program, args) = args.split_first().ok_or("PROGRAM is missing")?;
     Err(Box::new(Command::new(program).args(args).exec()))
 }
 
-fn clickhouse(args: Vec<OsString>) -> Outcome {
+fn clickhouse(args: &[OsString]) -> Outcome {
     let (library, args) = args.split_first().ok_or("LIBRARY is missing")?;
     let (session, hold) = std::io::pipe()?;
     rustix::stdio::dup2_stdin(&session)?;

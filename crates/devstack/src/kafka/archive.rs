@@ -38,7 +38,7 @@ fn record(package: &Package, draft: &Path) -> Result<()> {
         let Setup { launch, question, brokers } = super::setup(package, Archive::Make(&archive), &run, &[])?;
         Ok((launch, question, brokers))
     })?;
-    let tool = |args: &[&str]| super::tool(package, Archive::Use(None), run.join("tools.log"), args);
+    let tool = |args: &[&str]| super::tool(package, Archive::Use(None), &run.join("tools.log"), args);
     let driven = tool(&[
         "org.apache.kafka.tools.TopicCommand",
         "--bootstrap-server",

@@ -139,7 +139,7 @@ fn make_checkpoint(package: &Package, task: &Task) -> Result<()> {
     let config_path = config.to_string_lossy();
     let log = draft.join("format.log");
     let args = ["kafka.tools.StorageTool", "format", "-t", &cluster, "-c", &config_path];
-    super::tool(package, Archive::Use(None), log, &args)?;
+    super::tool(package, Archive::Use(None), &log, &args)?;
     std::fs::rename(data.join(CHECKPOINT), package.checkpoint())
         .map_err(Error::io("keep the formatted checkpoint"))?;
     crate::cache::remove(&data)

@@ -1,4 +1,5 @@
 //! The stack and its command line, with real servers and real signals.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod command_line;
 mod faults;
