@@ -3,11 +3,8 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use edge_forwarder::{App, Config};
-use service_runtime::{RunArgs, Runtime, Service, run};
-
-const SERVICE: Service =
-    Service { name: "edge-forwarder", env_prefix: "EDGE", version: env!("CARGO_PKG_VERSION") };
+use edge_forwarder::{App, Config, SERVICE};
+use service_runtime::{RunArgs, Runtime, run};
 
 /// Receives OTLP over gRPC and HTTP and publishes it to Kafka.
 #[derive(Debug, Parser)]

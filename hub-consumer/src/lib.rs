@@ -29,3 +29,7 @@ pub mod mimir;
 pub mod offsets;
 pub mod pipeline;
 pub mod sink;
+
+/// What the program is called, in its logs, its environment variables and its reference page.
+pub const SERVICE: service_runtime::Service =
+    service_runtime::Service { name: "hub-consumer", env_prefix: "HUB", version: env!("CARGO_PKG_VERSION") };

@@ -3,11 +3,8 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use hub_consumer::{app, config::HubConfig};
-use service_runtime::{RunArgs, Service};
-
-const SERVICE: Service =
-    Service { name: "hub-consumer", env_prefix: "HUB", version: env!("CARGO_PKG_VERSION") };
+use hub_consumer::{SERVICE, app, config::HubConfig};
+use service_runtime::RunArgs;
 
 /// Stores telemetry from Kafka: logs and traces in ClickHouse, metrics in Mimir.
 #[derive(Debug, Parser)]
