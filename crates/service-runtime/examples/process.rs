@@ -21,7 +21,7 @@ struct Args {
     run: RunArgs,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 enum Behaviour {
     /// Returns at once.
     Leave,
@@ -53,11 +53,7 @@ impl Setting for Behaviour {
     }
 
     fn to_text(&self) -> String {
-        BEHAVIOURS
-            .iter()
-            .find(|(_, it)| *it as u8 == *self as u8)
-            .map(|(name, _)| (*name).to_owned())
-            .unwrap_or_default()
+        BEHAVIOURS.iter().find(|(_, it)| it == self).map(|(name, _)| (*name).to_owned()).unwrap_or_default()
     }
 }
 
