@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! block   := varint columns, varint rows, column*
-//! column  := string name, string type, prefix, data          (data only when rows > 0)
+//! column  := string name, string type, prefix, data          (prefix and data only when rows > 0)
 //! string  := varint length, bytes
 //!
 //! type                      prefix             data
@@ -163,7 +163,7 @@ impl<'o> BlockWriter<'o> {
     /// A `LowCardinality(String)` column: each row's number in `keys`.
     pub fn low_cardinality(&mut self, name: &str, keys: &Dictionary, numbers: impl Iterator<Item = u32>) {
         self.header(name, Type::LowCardinality);
-        self.u64(LOW_CARDINALITY_VERSION);
+        self.low_cardinality_prefix();
         if self.rows == 0 {
             return;
         }
@@ -182,7 +182,7 @@ impl<'o> BlockWriter<'o> {
         I: Iterator<Item = MapRow<'a>>,
     {
         self.header(name, Type::Map);
-        self.u64(LOW_CARDINALITY_VERSION);
+        self.low_cardinality_prefix();
         self.map_data(dictionary, keys, rows);
     }
 
@@ -223,7 +223,7 @@ impl<'o> BlockWriter<'o> {
         elements: impl Iterator<Item = u32>,
     ) {
         self.header(name, Type::ArrayLowCardinality);
-        self.u64(LOW_CARDINALITY_VERSION);
+        self.low_cardinality_prefix();
         let total = self.ends(counts);
         if total == 0 {
             return;
@@ -246,7 +246,7 @@ impl<'o> BlockWriter<'o> {
         I: Iterator<Item = MapRow<'a>>,
     {
         self.header(name, Type::ArrayMap);
-        self.u64(LOW_CARDINALITY_VERSION);
+        self.low_cardinality_prefix();
         self.ends(counts);
         self.map_data(dictionary, keys, elements);
     }
@@ -261,6 +261,12 @@ impl<'o> BlockWriter<'o> {
         self.columns_left -= 1;
         put_string(self.out, name.as_bytes());
         put_string(self.out, kind.name().as_bytes());
+    }
+
+    fn low_cardinality_prefix(&mut self) {
+        if self.rows > 0 {
+            self.u64(LOW_CARDINALITY_VERSION);
+        }
     }
 
     fn map_data<'a, I>(&mut self, dictionary: &Dictionary, keys: &[u32], maps: impl Fn() -> I)

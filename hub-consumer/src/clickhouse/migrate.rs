@@ -22,7 +22,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::ClickHouseConfig;
 use super::client::{Client, QueryError, quoted};
-use lock::{Lock, LockError};
+use lock::{Lock, LockError, Patience};
 
 /// The steps, oldest first.
 const MIGRATIONS: [Migration; 3] = [
@@ -257,8 +257,8 @@ impl Migrator {
         let database = quoted(&self.database);
         let on_cluster = self.on_cluster();
         self.prepare(&format!("CREATE DATABASE IF NOT EXISTS {database} {on_cluster}")).await?;
-        let lock =
-            Lock::acquire(&self.client, &self.database, &on_cluster).await.map_err(MigrateError::Lock)?;
+        let lock = Lock::acquire(&self.client, &self.database, &on_cluster, Patience::default()).await;
+        let lock = lock.map_err(MigrateError::Lock)?;
         let applied = self.apply_locked(&lock).await;
         let released = lock.release().await.map_err(MigrateError::Lock);
         let applied = applied?;

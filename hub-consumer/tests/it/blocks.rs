@@ -6,10 +6,10 @@ use hub_consumer::decode::{Block, DecodeSettings, LogsBlock, Rows, Source, Spans
 use telemetry_wire::fixtures::START_UNIX_NANO;
 
 /// The broker's timestamp of every record, milliseconds since the epoch.
-pub const BROKER_MS: i64 = (START_UNIX_NANO / 1_000_000) as i64;
-pub const PARTITION: i32 = 7;
+pub(crate) const BROKER_MS: i64 = (START_UNIX_NANO / 1_000_000) as i64;
+pub(crate) const PARTITION: i32 = 7;
 
-pub fn settings() -> DecodeSettings {
+pub(crate) fn settings() -> DecodeSettings {
     DecodeSettings {
         topic: "otlp_test".to_owned(),
         retention: Duration::from_secs(365 * 24 * 3600),
@@ -17,18 +17,18 @@ pub fn settings() -> DecodeSettings {
     }
 }
 
-pub fn block<R: Rows>() -> Block<R> {
+pub(crate) fn block<R: Rows>() -> Block<R> {
     Block::new(settings())
 }
 
-pub fn logs_block() -> LogsBlock {
+pub(crate) fn logs_block() -> LogsBlock {
     block()
 }
 
-pub fn spans_block() -> SpansBlock {
+pub(crate) fn spans_block() -> SpansBlock {
     block()
 }
 
-pub fn source(offset: i64) -> Source {
+pub(crate) fn source(offset: i64) -> Source {
     Source { partition: PARTITION, offset, timestamp_ms: Some(BROKER_MS) }
 }

@@ -13,14 +13,14 @@ use hub_consumer::decode::{Block, Rows};
 use service_runtime::http_client::HttpClientConfig;
 
 /// A database whose name no other test has.
-pub struct Database {
-    pub config: ClickHouseConfig,
-    pub client: Client,
+pub(crate) struct Database {
+    pub(crate) config: ClickHouseConfig,
+    pub(crate) client: Client,
 }
 
 impl Database {
     /// A name that is still free on the server; nothing is made there.
-    pub fn unused() -> Database {
+    pub(crate) fn unused() -> Database {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let url = devstack::shared().clickhouse_url.parse().unwrap();
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -50,44 +50,44 @@ impl Database {
     }
 
     /// An empty database.
-    pub async fn empty() -> Database {
+    pub(crate) async fn empty() -> Database {
         let database = Database::unused();
         database.query(&format!("CREATE DATABASE {}", database.config.database)).await;
         database
     }
 
     /// A database with our tables.
-    pub async fn migrated() -> Database {
+    pub(crate) async fn migrated() -> Database {
         let database = Database::unused();
         database.migrator().apply().await.unwrap();
         database
     }
 
-    pub fn migrator(&self) -> Migrator {
+    pub(crate) fn migrator(&self) -> Migrator {
         Migrator::new(&self.config).unwrap()
     }
 
-    pub fn inserts(&self) -> InsertClient {
+    pub(crate) fn inserts(&self) -> InsertClient {
         InsertClient::new(&self.config).unwrap()
     }
 
     /// Runs a statement in this database, which `{db}` names in it.
-    pub async fn try_query(&self, sql: &str) -> Result<String, QueryError> {
+    pub(crate) async fn try_query(&self, sql: &str) -> Result<String, QueryError> {
         self.client.query(&sql.replace("{db}", &self.config.database), &[]).await
     }
 
-    pub async fn query(&self, sql: &str) -> String {
+    pub(crate) async fn query(&self, sql: &str) -> String {
         self.try_query(sql).await.unwrap_or_else(|error| panic!("{error}: {sql}"))
     }
 
     /// The rows of a query as JSON objects; 64-bit integers are strings.
-    pub async fn rows(&self, sql: &str) -> Vec<serde_json::Value> {
+    pub(crate) async fn rows(&self, sql: &str) -> Vec<serde_json::Value> {
         let settings = "SETTINGS output_format_json_quote_64bit_integers = 1";
         let printed = self.query(&format!("{sql} FORMAT JSONEachRow {settings}")).await;
         printed.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
-    pub async fn insert<R: Rows>(&self, table: &str, block: &mut Block<R>, token: &str) -> Target {
+    pub(crate) async fn insert<R: Rows>(&self, table: &str, block: &mut Block<R>, token: &str) -> Target {
         let inserts = self.inserts();
         let target = inserts.open(table, R::COLUMNS).await.unwrap();
         let mut encoded = Vec::new();
@@ -97,7 +97,7 @@ impl Database {
         target
     }
 
-    pub async fn drop(self) {
+    pub(crate) async fn drop(self) {
         self.query("DROP DATABASE IF EXISTS {db} SYNC").await;
     }
 }

@@ -89,7 +89,9 @@ async fn a_table_without_required_columns_is_refused_with_the_remedy() {
     let refused = database.inserts().open("otel_logs", LogRows::COLUMNS).await.unwrap_err();
     assert!(matches!(&refused, OpenError::MissingColumns { columns, .. } if columns == &["source_offset"]));
     assert!(refused.needs_operator());
-    assert!(refused.to_string().contains("source_offset") && refused.to_string().contains("hub-consumer migrate"));
+    assert!(
+        refused.to_string().contains("source_offset") && refused.to_string().contains("hub-consumer migrate")
+    );
     database.drop().await;
 }
 
@@ -120,7 +122,11 @@ async fn a_table_dropped_while_running_is_a_schema_error() {
 #[tokio::test]
 async fn a_value_the_table_forbids_is_a_data_error_and_stores_nothing() {
     let database = Database::migrated().await;
-    database.query(&format!("ALTER TABLE {{db}}.otel_logs ADD CONSTRAINT c CHECK toUnixTimestamp64Nano(Timestamp) != {NOW}")).await;
+    database
+        .query(&format!(
+            "ALTER TABLE {{db}}.otel_logs ADD CONSTRAINT c CHECK toUnixTimestamp64Nano(Timestamp) != {NOW}"
+        ))
+        .await;
     let refused = insert(&database, &[NOW + 1, NOW], "t").await.unwrap_err();
     assert!(refused.blames_data(), "{refused:?}");
     assert_eq!(stored(&database).await, 0);

@@ -31,7 +31,8 @@ const fn column(name: &'static str, kind: Type) -> Column {
 }
 
 fn create_table(columns: &[Column]) -> String {
-    let columns: Vec<String> = columns.iter().map(|column| format!("`{}` {}", column.name, column.kind.name())).collect();
+    let columns: Vec<String> =
+        columns.iter().map(|column| format!("`{}` {}", column.name, column.kind.name())).collect();
     format!("CREATE TABLE {{db}}.t ({}) ENGINE = MergeTree ORDER BY tuple()", columns.join(", "))
 }
 
@@ -74,15 +75,25 @@ fn block_of_every_type() -> Vec<u8> {
     block.fixed("u32", Type::UInt32, [0_u32, 1, 65_536, 5, u32::MAX].into_iter());
     block.fixed("u64", Type::UInt64, [0_u64, 1, 1 << 32, 5, u64::MAX].into_iter());
     block.fixed("i64", Type::Int64, [0_i64, -1, i64::MIN, 5, i64::MAX].into_iter());
-    block.fixed("time", Type::DateTime64, [0_i64, 1, 1_767_225_600_123_456_789, 10, 1_000_000_000].into_iter());
+    block.fixed(
+        "time",
+        Type::DateTime64,
+        [0_i64, 1, 1_767_225_600_123_456_789, 10, 1_000_000_000].into_iter(),
+    );
     block.strings("text", ["", "a", "gr\u{fc}n", "tab\tquote'", &long].into_iter().map(str::as_bytes));
     block.encoded_strings("encoded", texts.iter().map(Vec::as_slice));
     block.low_cardinality("low", &words, [2, 1, 0, 1, 2].into_iter());
     block.maps("map", &words, &keys, || map_rows.iter().map(|row| maps[*row]));
     block.time_arrays("times", [0, 2, 0, 1, 0].into_iter(), [1_i64, 2_000_000_000, 3].into_iter());
-    block.string_arrays("texts", [1, 0, 0, 0, 2].into_iter(), [0, 1, 2].into_iter().map(|row| &texts[row][..]));
+    block.string_arrays(
+        "texts",
+        [1, 0, 0, 0, 2].into_iter(),
+        [0, 1, 2].into_iter().map(|row| &texts[row][..]),
+    );
     block.low_cardinality_arrays("lows", [0, 0, 3, 0, 1].into_iter(), &words, [1, 0, 2, 2].into_iter());
-    block.map_arrays("maps", [0, 3, 0, 0, 1].into_iter(), &words, &keys, || [0, 1, 2, 2].into_iter().map(|row| maps[row]));
+    block.map_arrays("maps", [0, 3, 0, 0, 1].into_iter(), &words, &keys, || {
+        [0, 1, 2, 2].into_iter().map(|row| maps[row])
+    });
     block.finish();
     out
 }

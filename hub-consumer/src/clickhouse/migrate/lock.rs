@@ -3,7 +3,7 @@
 //! Making a table fails when it exists, and of several who try at once exactly one succeeds; on a cluster the same holds through
 //! the DDL queue. So the lock is a table: who made it holds it, its comment names the holder, and dropping it releases it.
 //!
-//! A holder that died leaves the table behind. When it is older than [`STALE_AFTER`] it may be broken: it is first renamed to a
+//! A holder that died leaves the table behind. When it is older than [`Patience::stale_after`] it may be broken: it is first renamed to a
 //! name of the breaker's own, which again only one can do, and its comment is looked at once more. Had another breaker been
 //! faster, what was renamed is that one's fresh lock, and goes back. A holder checks before every step that the lock is still
 //! its own.
@@ -16,14 +16,29 @@ use super::DDL_TIMEOUT;
 use crate::clickhouse::client::{Client, QueryError, quoted};
 
 /// Longer than any step takes, a cluster's DDL timeout of three minutes included.
-pub const STALE_AFTER: Duration = Duration::from_secs(15 * 60);
-/// How long to wait for another program to finish.
-pub const WAIT: Duration = Duration::from_secs(120);
+const STALE_AFTER: Duration = Duration::from_secs(15 * 60);
+/// Two minutes are enough for another program to make the tables of an empty server.
+const WAIT: Duration = Duration::from_secs(120);
 const RETRY_AFTER: Duration = Duration::from_millis(250);
 
 const TABLE: &str = "schema_migrations_lock";
 const TABLE_ALREADY_EXISTS: i32 = 57;
 const UNKNOWN_TABLE: i32 = 60;
+
+/// How long a lock of somebody else is respected.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// A lock of this age has no living holder any more and is broken.
+    pub stale_after: Duration,
+    /// How long to wait for a younger one.
+    pub wait: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Patience {
+        Patience { stale_after: STALE_AFTER, wait: WAIT }
+    }
+}
 
 /// The lock, held.
 #[derive(Debug)]
@@ -62,7 +77,7 @@ struct Holder {
 }
 
 impl<'c> Lock<'c> {
-    /// Waits for the lock, at most [`WAIT`].
+    /// Waits for the lock. `on_cluster` is empty or an `ON CLUSTER` clause.
     ///
     /// # Errors
     /// When somebody else keeps it, or the server cannot be asked.
@@ -70,15 +85,16 @@ impl<'c> Lock<'c> {
         client: &'c Client,
         database: &'c str,
         on_cluster: &'c str,
+        patience: Patience,
     ) -> Result<Lock<'c>, LockError> {
         let lock = Lock { client, database, on_cluster, owner: owner_name() };
-        let deadline = Instant::now() + WAIT;
+        let deadline = Instant::now() + patience.wait;
         loop {
             if lock.try_take().await? {
                 return Ok(lock);
             }
             let Some(holder) = lock.holder(TABLE).await? else { continue };
-            if holder.age > STALE_AFTER {
+            if holder.age >= patience.stale_after {
                 lock.break_stale(&holder).await?;
                 continue;
             }
