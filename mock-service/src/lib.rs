@@ -1,11 +1,11 @@
 //! The application under observation: the Menu API of a food delivery platform, and its traffic generator.
 //!
 //! ```text
-//!   mock-service load ──HTTP + traceparent──► mock-service serve ──► stdout: one JSON line per request
-//!          │                                         │
-//!          └── spans, metrics, logs (OTLP) ──┐       └── spans (OTLP)
-//!                                            ▼               ▼
-//!                                       any OTLP receiver
+//!   mock-service load --- HTTP + traceparent ---> mock-service serve ---> stdout: one JSON line per request
+//!          |                                              |
+//!          +-- spans, metrics, logs (OTLP) --+            +-- spans (OTLP)
+//!                                            v            v
+//!                                         any OTLP receiver
 //! ```
 //!
 //! `serve` behaves like the Go program it stands for, answer by answer and log line by log line; [`cli::ServeArgs`]
