@@ -31,6 +31,11 @@ impl Cache {
         Self { root: root.into() }
     }
 
+    /// The cache's folder; tests keep their own tools beside the servers.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// The folder of entry `key`, a name that says what it is and which version; `make` fills it when it is not there.
     pub(crate) fn entry(
         &self,
