@@ -6,7 +6,7 @@
 //! The bound on requests in flight keeps memory finite: a request due while that many are unanswered is skipped, and
 //! counted as skipped.
 //!
-//! One task owns the schedule and the record; each request runs as its own task and hands back one [`Observation`].
+//! One task owns the schedule and the record; each request runs as its own task and hands back one observation.
 
 mod client;
 mod latency;
