@@ -70,7 +70,9 @@ impl Cache {
         let file = File::create(&path).map_err(Error::io(format!("create {}", path.display())))?;
         match file.try_lock() {
             Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) => task.say("another process is at it; waiting"),
+            Err(TryLockError::WouldBlock) => {
+                task.say(format!("waiting: {name} is being worked on elsewhere"))
+            }
             Err(TryLockError::Error(source)) => {
                 return Err(Error::Io { what: format!("lock {}", path.display()), source });
             }

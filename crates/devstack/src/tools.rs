@@ -1,6 +1,7 @@
 //! The programs that fetch and run the servers: which are missing, what brings them, and bringing them.
 
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::cache::Cache;
 use crate::command;
@@ -36,8 +37,11 @@ pub(crate) fn ensure(tools: &[Tool], cache: &Cache, task: &Task) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    task.say("apt-get update");
-    command::run("apt-get update", Command::new("apt-get").arg("update"), |_| {})?;
+    static UPDATED: AtomicBool = AtomicBool::new(false);
+    if !UPDATED.swap(true, Ordering::Relaxed) {
+        task.say("apt-get update");
+        command::run("apt-get update", Command::new("apt-get").arg("update"), |_| {})?;
+    }
     let packages: Vec<_> = missing.iter().map(|tool| tool.package).collect();
     let what = format!("apt-get install {}", packages.join(" "));
     task.say(what.as_str());
