@@ -21,6 +21,7 @@
 mod commits;
 mod context;
 mod lookup;
+mod native_commit;
 mod outlet;
 mod partitions;
 mod poll_loop;

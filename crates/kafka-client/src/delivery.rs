@@ -106,7 +106,8 @@ pub enum DeliveryErrorKind {
     Retryable,
 }
 
-fn classify(code: Code) -> DeliveryErrorKind {
+/// The table. It also sorts what librdkafka refuses at once.
+pub(crate) fn classify(code: Code) -> DeliveryErrorKind {
     match code {
         Code::MessageSizeTooLarge
         | Code::MessageBatchTooLarge

@@ -72,8 +72,8 @@ pub enum SendError {
     /// The topic name holds a NUL byte or is otherwise impossible.
     #[error("topic name is invalid")]
     InvalidTopic,
-    /// The topic or the partition does not exist as far as the cluster's metadata says.
-    #[error("topic or partition is unknown")]
+    /// The topic or the partition does not exist, or may not be written, as far as the cluster has said so far.
+    #[error("topic or partition is unknown or forbidden")]
     UnknownTopic,
     /// The client instance failed for good and its replacement could not be made yet; try again.
     #[error("producer instance failed")]

@@ -30,7 +30,7 @@ use self::{instance::Instance, topics::TopicDirectory};
 use crate::{
     config::ProducerConfig,
     connection::ConnectionStatus,
-    delivery::{Delivery, DeliveryReporter},
+    delivery::{Delivery, DeliveryErrorKind, DeliveryReporter, classify},
     doorbell::{Doorbell, doorbell},
     error::{ClientError, SendError},
 };
@@ -92,7 +92,7 @@ impl Producer {
     ///
     /// # Errors
     /// Nothing was taken: the queue is full, the record is larger than `max_message_bytes`, or the topic or the
-    /// partition does not exist.
+    /// partition does not exist or may not be written.
     pub fn send(&self, record: OutgoingRecord<'_>) -> Result<Delivery, SendError> {
         let instance = self.shared.current_instance()?;
         match try_send(&instance, &record) {
@@ -200,9 +200,7 @@ fn send_error(error: KafkaError, record: &OutgoingRecord<'_>) -> SendError {
     match (error.rdkafka_error_code(), &error) {
         (Some(RDKafkaErrorCode::QueueFull), _) => SendError::QueueFull,
         (Some(RDKafkaErrorCode::MessageSizeTooLarge), _) => SendError::RecordTooLarge { bytes: record.len() },
-        (Some(RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownPartition), _) => {
-            SendError::UnknownTopic
-        }
+        (Some(code), _) if classify(code) == DeliveryErrorKind::Topic => SendError::UnknownTopic,
         (Some(RDKafkaErrorCode::InvalidArgument), _) | (None, KafkaError::Nul(_)) => SendError::InvalidTopic,
         _ => SendError::Refused(error.into()),
     }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use rdkafka::{
-    consumer::{BaseConsumer, CommitMode, Consumer},
+    consumer::BaseConsumer,
     error::{KafkaError, KafkaResult},
     topic_partition_list::{Offset, TopicPartitionList},
 };
@@ -17,6 +17,7 @@ use rdkafka::{
 use super::{
     CommitReply,
     context::{Context, code_of},
+    native_commit,
 };
 use crate::{error::CommitError, event::CommitOffset};
 
@@ -103,7 +104,7 @@ impl PendingCommits {
         offsets: &[CommitOffset],
         reply: CommitReply,
     ) {
-        let issued = commit_list(offsets).and_then(|list| client.commit(&list, CommitMode::Async));
+        let issued = commit_list(offsets).and_then(|list| native_commit::commit(client, &list));
         if let Err(error) = issued {
             let _ = reply.send(Err(CommitError::from_code(code_of(&error))));
             return;

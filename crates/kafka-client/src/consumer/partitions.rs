@@ -26,6 +26,13 @@ pub(super) struct Partition {
     paused: bool,
 }
 
+impl Partition {
+    /// Whether the partition has just reached its own mark.
+    pub(super) fn is_full(&self) -> bool {
+        !self.over_mark && self.account.must_pause(false)
+    }
+}
+
 /// All owned partitions.
 pub(super) struct Partitions {
     topics: HashMap<Arc<str>, BTreeMap<i32, Partition>>,
@@ -75,6 +82,11 @@ impl Partitions {
             .flat_map(|(topic, owned)| owned.iter().map(move |(id, partition)| (topic, *id, partition)))
     }
 
+    /// Whether the consumer's total has just reached its mark.
+    pub(super) fn total_is_full(&self) -> bool {
+        !self.total_over_mark && self.total.must_pause(false)
+    }
+
     /// Pauses and resumes what the outstanding bytes ask for, by two calls to the client at most.
     pub(super) fn apply_marks(
         &mut self,
@@ -84,7 +96,7 @@ impl Partitions {
         self.total_over_mark = self.total.must_pause(self.total_over_mark);
         self.total.set_paused(self.total_over_mark);
         let mut silent = 0;
-        let (mut to_pause, mut to_resume) = (TopicPartitionList::new(), TopicPartitionList::new());
+        let (mut to_pause, mut to_resume) = (Vec::new(), Vec::new());
         for (topic, owned) in &mut self.topics {
             for (id, partition) in owned {
                 partition.over_mark = partition.account.must_pause(partition.over_mark);
@@ -95,7 +107,7 @@ impl Partitions {
                     continue;
                 }
                 partition.paused = must_pause;
-                if must_pause { &mut to_pause } else { &mut to_resume }.add_partition(topic, *id);
+                if must_pause { &mut to_pause } else { &mut to_resume }.push((Arc::clone(topic), *id));
             }
         }
         self.total.set_paused_partitions(silent);
@@ -105,15 +117,19 @@ impl Partitions {
 }
 
 fn apply(
-    list: &TopicPartitionList,
+    partitions: &[(Arc<str>, i32)],
     call: impl FnOnce(&TopicPartitionList) -> Result<(), KafkaError>,
     verb: &'static str,
 ) {
-    if list.count() == 0 {
+    if partitions.is_empty() {
         return;
     }
+    let mut list = TopicPartitionList::with_capacity(partitions.len());
+    for (topic, partition) in partitions {
+        list.add_partition(topic, *partition);
+    }
     // The client refuses only partitions that it does not know, which are being taken away.
-    if let Err(error) = call(list) {
+    if let Err(error) = call(&list) {
         warn!(verb, error = %error, "partitions could not be paused or resumed");
     }
 }

@@ -134,8 +134,7 @@ impl PollLoop {
         self.ask_questions(now);
         self.commits.expire(now);
         self.outlet.drain();
-        let client = &self.client;
-        self.partitions.apply_marks(|list| client.pause(list), |list| client.resume(list));
+        self.apply_marks();
         if !more {
             listener.wait(if self.outlet.has_backlog() { BACKLOG_WAIT } else { IDLE_WAIT });
         }
@@ -194,6 +193,7 @@ impl PollLoop {
         let header_bytes: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
         let bytes = message.key_len() + message.payload_len() + header_bytes;
         let credit = partition.account.charge(bytes as u64 + RECORD_OVERHEAD_BYTES);
+        let partition_is_full = partition.is_full();
         let record = Record {
             topic,
             partition: id,
@@ -206,6 +206,12 @@ impl PollLoop {
             credit,
         };
         self.outlet.push(ConsumerEvent::Record(record));
+        if partition_is_full || self.partitions.total_is_full() {
+            self.apply_marks();
+        }
+    }
+
+    fn apply_marks(&mut self) {
         let client = &self.client;
         self.partitions.apply_marks(|list| client.pause(list), |list| client.resume(list));
     }

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
     time::Duration,
@@ -28,6 +28,8 @@ const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 pub(super) struct Instance {
     client: Arc<BaseProducer<Context>>,
+    /// Records taken and not yet reported on. librdkafka's own count includes events that are none.
+    in_flight: Arc<AtomicUsize>,
     fatal: Arc<AtomicBool>,
     stopping: Arc<AtomicBool>,
 }
@@ -35,6 +37,7 @@ pub(super) struct Instance {
 /// What librdkafka calls back into, on the poll thread.
 struct Context {
     status: Arc<ConnectionStatus>,
+    in_flight: Arc<AtomicUsize>,
     fatal: Arc<AtomicBool>,
 }
 
@@ -44,12 +47,18 @@ impl Instance {
         status: &Arc<ConnectionStatus>,
     ) -> Result<Instance, ClientError> {
         let fatal = Arc::new(AtomicBool::new(false));
-        let context = Context { status: Arc::clone(status), fatal: Arc::clone(&fatal) };
+        let in_flight = Arc::new(AtomicUsize::new(0));
+        let context = Context {
+            status: Arc::clone(status),
+            in_flight: Arc::clone(&in_flight),
+            fatal: Arc::clone(&fatal),
+        };
         let client = BaseProducer::from_config_and_context(&config.client_config(), context)
             .map_err(|error| ClientError::Settings(error.into()))?;
         let client = Arc::new(client);
         let stopping = Arc::new(AtomicBool::new(false));
-        let instance = Instance { client: Arc::clone(&client), fatal, stopping: Arc::clone(&stopping) };
+        let instance =
+            Instance { client: Arc::clone(&client), in_flight, fatal, stopping: Arc::clone(&stopping) };
         // The thread holds the client itself, so that the last reference, whose drop waits for librdkafka's own
         // threads, is never dropped on a runtime worker.
         thread::Builder::new()
@@ -67,7 +76,12 @@ impl Instance {
         &self,
         record: BaseRecord<'_, [u8], [u8], DeliveryReporter>,
     ) -> Result<(), KafkaError> {
-        self.client.send(record).map_err(|(error, _record)| error)
+        // Counted first, since the report may come before `send` returns.
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        self.client.send(record).map_err(|(error, _record)| {
+            self.in_flight.fetch_sub(1, Ordering::Relaxed);
+            error
+        })
     }
 
     pub(super) fn is_fatal(&self) -> bool {
@@ -79,7 +93,7 @@ impl Instance {
     }
 
     pub(super) fn in_flight(&self) -> usize {
-        usize::try_from(self.client.in_flight_count()).unwrap_or(0)
+        self.in_flight.load(Ordering::Relaxed)
     }
 
     /// Sends what lingers at once and waits for the reports, at most `timeout`; blocks.
@@ -141,6 +155,7 @@ impl ProducerContext for Context {
                 Err(DeliveryError::from_code(code))
             }
         };
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
         // The owner may have stopped waiting; the record's fate does not depend on it.
         let _ = reporter.send(outcome);
     }

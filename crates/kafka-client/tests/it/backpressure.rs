@@ -1,0 +1,100 @@
+//! Promises while the owner does not resolve what it has been given.
+
+use kafka_client::{ConsumerConfig, ConsumerEvent, EVENT_CHANNEL_CAPACITY, Producer, Record};
+
+use crate::{
+    cluster::{consumer_config, fill, mock, producer_config, until, within},
+    member::{Member, assert_contiguous},
+};
+
+const TOPIC: &str = "otlp_logs";
+const MARK: u64 = 100_000;
+/// What a record of these tests is charged beside its value.
+const OVERHEAD: u64 = 256;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_pauses_at_its_mark_while_others_flow_and_resumes_without_gap() {
+    let cluster = mock(1, &[(TOPIC, 2)]);
+    let producer = Producer::new(&producer_config(&cluster)).unwrap();
+    fill(&producer, TOPIC, 0, 400, 1000).await;
+    let config = ConsumerConfig { partition_buffer_bytes: MARK, ..consumer_config(&cluster, "hub") };
+    let mut member = Member::join(&config, TOPIC);
+    member.assigned().await;
+
+    let mut held: Vec<Record> = Vec::new();
+    until(|| {
+        while let Ok(event) = member.events.try_recv() {
+            match event {
+                ConsumerEvent::Record(record) => held.push(record),
+                other => panic!("{other:?}"),
+            }
+        }
+        member.consumer.paused_partitions() == 1
+    })
+    .await;
+    fill(&producer, TOPIC, 1, 20, 1000).await;
+    let flowing = member.records(20).await;
+    assert!(flowing.iter().all(|record| record.partition == 1), "a paused partition delivered");
+    let outstanding = member.consumer.outstanding_bytes();
+    let of_flowing = 20 * (1000 + OVERHEAD);
+    assert!(outstanding <= MARK + 1000 + OVERHEAD + of_flowing, "{outstanding} bytes are outstanding");
+    drop(flowing);
+
+    // Resolved one by one, the rest comes in order; each pause and resume must neither skip nor repeat.
+    let mut seen = 0;
+    while seen < 400 {
+        if held.is_empty() {
+            held.push(member.record().await);
+        }
+        let record = held.remove(0);
+        assert_eq!((record.partition, record.offset), (0, seen));
+        seen += 1;
+    }
+    until(|| member.consumer.outstanding_bytes() == 0 && member.consumer.paused_partitions() == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_total_mark_pauses_all_partitions() {
+    let cluster = mock(1, &[(TOPIC, 4)]);
+    let producer = Producer::new(&producer_config(&cluster)).unwrap();
+    for partition in 0..4 {
+        fill(&producer, TOPIC, partition, 100, 1000).await;
+    }
+    let config = ConsumerConfig { buffer_bytes: MARK, ..consumer_config(&cluster, "hub") };
+    let mut member = Member::join(&config, TOPIC);
+    member.assigned().await;
+    until(|| member.consumer.paused_partitions() == 4).await;
+    let outstanding = member.consumer.outstanding_bytes();
+    assert!(outstanding <= MARK + 1000 + OVERHEAD, "{outstanding} bytes are outstanding");
+    let records = member.records(1).await;
+    assert!(member.consumer.outstanding_bytes() >= MARK / 2);
+    drop(records);
+    let mut counts = [1_usize, 0];
+    within(async {
+        while counts[0] < 400 {
+            member.record().await;
+            counts[0] += 1;
+            counts[1] = counts[1].max(member.consumer.paused_partitions());
+        }
+    })
+    .await;
+    assert!(counts[1] <= 4);
+    until(|| member.consumer.outstanding_bytes() == 0 && member.consumer.paused_partitions() == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_that_does_not_receive_neither_stops_the_polling_nor_loses_anything() {
+    let records = u64::try_from(EVENT_CHANNEL_CAPACITY).unwrap() * 3;
+    let cluster = mock(1, &[(TOPIC, 2)]);
+    let producer = Producer::new(&producer_config(&cluster)).unwrap();
+    fill(&producer, TOPIC, 0, records, 20).await;
+    fill(&producer, TOPIC, 1, 10, 20).await;
+    let config = consumer_config(&cluster, "hub");
+    let mut one = Member::join(&config, TOPIC);
+    let (generation, _) = one.assigned().await;
+    let charged = (records + 10) * (20 + OVERHEAD);
+    until(|| one.consumer.outstanding_bytes() == charged).await;
+    one.commit(generation, TOPIC, 0, 0, "polling goes on").await.unwrap();
+    let all = one.records(usize::try_from(records).unwrap() + 10).await;
+    assert_contiguous(&all);
+}

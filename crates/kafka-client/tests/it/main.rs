@@ -1,0 +1,9 @@
+//! The Kafka client against brokers: librdkafka's mock cluster where the protocol's faults must be scripted, and the
+//! real broker that `devstack` starts for what a mock does not do as the real one does.
+
+mod backpressure;
+mod cluster;
+mod consumer;
+mod member;
+mod producer;
+mod rebalance;
