@@ -3,10 +3,12 @@
 //! Protobuf's merge law holds throughout: scalars and oneofs take their last occurrence, and a sub-message that
 //! occurs several times is the concatenation of its occurrences. Bytes are copied only in that last, rare case.
 
-use crate::pb::{Malformed, Reader, Repeated};
+use crate::pb::{Malformed, MalformedKind, Reader, Repeated};
 use std::borrow::Cow;
 
 /// A value of any type.
+// A tag of a whole word: with a smaller one values are moved in odd pieces, which doubles the cost of an attribute.
+#[repr(u64)]
 #[derive(Debug, Clone, Default, PartialEq)]
 pub enum AnyValue<'a> {
     /// No value set, or a string-table index, which has no meaning outside profiles.
@@ -60,6 +62,7 @@ pub struct Attributes<'a> {
 
 impl<'a> AnyValue<'a> {
     /// Reads one `AnyValue` message below which `depth_left` levels may nest.
+    #[inline]
     pub fn parse(bytes: &'a [u8], depth_left: u32) -> Result<Self, Malformed> {
         let mut value = AnyValue::Empty;
         value.merge(bytes, depth_left)?;
@@ -69,6 +72,14 @@ impl<'a> AnyValue<'a> {
     /// Merges one more occurrence of the message into the value.
     #[inline]
     pub(crate) fn merge(&mut self, bytes: &'a [u8], depth_left: u32) -> Result<(), Malformed> {
+        if let Some(text) = plain_text(bytes) {
+            *self = AnyValue::String(text);
+            return Ok(());
+        }
+        self.merge_fields(bytes, depth_left)
+    }
+
+    fn merge_fields(&mut self, bytes: &'a [u8], depth_left: u32) -> Result<(), Malformed> {
         let mut reader = Reader::nested(bytes, depth_left);
         while let Some(field) = reader.next()? {
             match field.number {
@@ -123,6 +134,13 @@ impl KeyValueList<'_> {
 impl<'a> KeyValue<'a> {
     #[inline]
     fn parse(bytes: &'a [u8], depth_left: u32) -> Result<Self, Malformed> {
+        match plain_attribute(bytes) {
+            Some((key, value)) => Ok(KeyValue { key, value: AnyValue::parse(value, enter(depth_left)?)? }),
+            None => KeyValue::parse_fields(bytes, depth_left),
+        }
+    }
+
+    fn parse_fields(bytes: &'a [u8], depth_left: u32) -> Result<Self, Malformed> {
         let mut attribute = KeyValue::default();
         let mut reader = Reader::nested(bytes, depth_left);
         while let Some(field) = reader.next()? {
@@ -170,7 +188,24 @@ pub fn find<'a>(attributes: Attributes<'a>, key: &[u8]) -> Result<Option<AnyValu
 
 #[inline]
 fn enter(depth_left: u32) -> Result<u32, Malformed> {
-    Reader::nested(&[], depth_left).enter()
+    depth_left.checked_sub(1).ok_or(Malformed { offset: 0, kind: MalformedKind::TooDeep })
+}
+
+/// The key and the encoded value of a `KeyValue` written as encoders write it: each once, in order, nothing else, and
+/// lengths of one byte. Most attributes are, and then need no loop over fields.
+#[inline]
+pub(crate) fn plain_attribute(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (&[0x0a, key_length @ ..0x80], rest) = bytes.split_first_chunk()? else { return None };
+    let (key, rest) = rest.split_at_checked(usize::from(key_length))?;
+    let (&[0x12, value_length @ ..0x80], value) = rest.split_first_chunk()? else { return None };
+    (value.len() == usize::from(value_length)).then_some((key, value))
+}
+
+/// The text of an `AnyValue` that is one string with a length of one byte, and nothing else.
+#[inline]
+pub(crate) fn plain_text(bytes: &[u8]) -> Option<&[u8]> {
+    let (&[0x0a, length @ ..0x80], text) = bytes.split_first_chunk()? else { return None };
+    (text.len() == usize::from(length)).then_some(text)
 }
 
 /// The stretch of a message from the first to the last occurrence of one field, so that a second pass reads no more.

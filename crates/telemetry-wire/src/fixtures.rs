@@ -40,6 +40,12 @@ impl Load {
         Self { rng: StdRng::seed_from_u64(seed), clock_unix_nano: START_UNIX_NANO }
     }
 
+    /// The same from another time on, in nanoseconds since the epoch: stores drop what is older than their retention.
+    #[must_use]
+    pub fn starting_at(self, unix_nano: u64) -> Self {
+        Self { clock_unix_nano: unix_nano, ..self }
+    }
+
     /// The next logs request: [`RESOURCES`] × [`ITEMS`] records.
     pub fn logs(&mut self) -> ExportLogsServiceRequest {
         let resource_logs = (0..RESOURCES)
@@ -116,7 +122,7 @@ impl Load {
         let (item, latency) = (self.rng.random_range(0..5_000u32), self.rng.random_range(1..900u32));
         let route = ROUTES[self.rng.random_range(0..ROUTES.len())];
         let body = format!(
-            "GET {route}{item} completed for customer {:08x} in {latency} ms with {} menu entries from the cache",
+            "GET {route}{item} completed for customer {:08x} in {latency} ms with {} menu entries from the regional cache tier",
             self.rng.random::<u32>(),
             item % 40,
         );

@@ -6,6 +6,7 @@
 
 mod schema;
 
+use crate::common::{plain_attribute, plain_text};
 use crate::pb::{self, MAX_DEPTH, Malformed, MalformedKind, Reader};
 use crate::{Signal, metrics};
 use schema::{Kind, Part, Schema};
@@ -64,8 +65,10 @@ fn check(message: &[u8], schema: &Schema, depth_left: u32, summary: &mut Summary
             Kind::Bytes => {}
             Kind::Message(inner) => {
                 let depth_left = reader.enter()?;
-                let base = reader.offset() - value.len();
-                check(value, inner, depth_left, summary).map_err(|malformed| malformed.shifted(base))?;
+                if !is_plain(value, inner.part, depth_left) {
+                    let base = reader.offset() - value.len();
+                    check(value, inner, depth_left, summary).map_err(|malformed| malformed.shifted(base))?;
+                }
             }
             Kind::Unknown => reader.accept_unknown()?,
             Kind::PackedVarint => {
@@ -77,6 +80,18 @@ fn check(message: &[u8], schema: &Schema, depth_left: u32, summary: &mut Summary
         }
     }
     count(message, schema.part, summary)
+}
+
+/// Whether the message is text, or an attribute with a text, as encoders write them: well-formed at a glance.
+#[inline]
+fn is_plain(message: &[u8], part: Part, depth_left: u32) -> bool {
+    match part {
+        Part::Value => plain_text(message).is_some(),
+        Part::Attribute => {
+            depth_left > 0 && plain_attribute(message).is_some_and(|(_, value)| plain_text(value).is_some())
+        }
+        _ => false,
+    }
 }
 
 /// Reads past a field that is not length-delimited.
@@ -110,7 +125,7 @@ fn check_packed_varints(mut packed: &[u8]) -> Result<(), MalformedKind> {
 #[inline]
 fn count(message: &[u8], part: Part, summary: &mut Summary) -> Result<(), Malformed> {
     match part {
-        Part::Other => return Ok(()),
+        Part::Other | Part::Attribute | Part::Value => return Ok(()),
         Part::ResourceGroup => summary.resources += 1,
         Part::ScopeGroup => summary.scopes += 1,
         Part::Item => summary.items += 1,

@@ -123,7 +123,7 @@ pub fn split(signal: Signal, request: &Bytes, options: &SplitOptions<'_>) -> Res
         }
         Grouping::Whole | Grouping::Key(KeyRule::None | KeyRule::TraceId) => {
             let mut cutter = Cutter::new(signal, request, options);
-            cutter.cut(&[0..request.len()])?;
+            cutter.cut(std::slice::from_ref(&(0..request.len())))?;
             Ok(cutter.finish(None, None))
         }
         Grouping::Key(KeyRule::Resource) => by_owner(signal, request, options, |group| {

@@ -24,7 +24,7 @@ pub(super) enum Kind {
     PackedFixed64,
 }
 
-/// Which count a message adds to.
+/// What a message is in the request: which count it adds to, or that most of its kind look alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Part {
     Other,
@@ -32,6 +32,8 @@ pub(super) enum Part {
     ScopeGroup,
     Item,
     Metric,
+    Attribute,
+    Value,
 }
 
 /// The fields of a message by number.
@@ -98,17 +100,20 @@ static SCOPE_METRICS: Schema = scope_group(&METRIC);
 static RESOURCE: Schema = message(&[(1, Message(&KEY_VALUE)), (2, Varint), (3, Message(&ENTITY_REF))]);
 static ENTITY_REF: Schema = message(&[(1, Bytes), (2, Bytes), (3, Bytes), (4, Bytes)]);
 static SCOPE: Schema = message(&[(1, Bytes), (2, Bytes), (3, Message(&KEY_VALUE)), (4, Varint)]);
-static KEY_VALUE: Schema = message(&[(1, Bytes), (2, Message(&ANY_VALUE)), (3, Varint)]);
-static ANY_VALUE: Schema = message(&[
-    (1, Bytes),
-    (2, Varint),
-    (3, Varint),
-    (4, Fixed64),
-    (5, Message(&ARRAY_VALUE)),
-    (6, Message(&KEY_VALUE_LIST)),
-    (7, Bytes),
-    (8, Varint),
-]);
+static KEY_VALUE: Schema = schema(Part::Attribute, &[(1, Bytes), (2, Message(&ANY_VALUE)), (3, Varint)]);
+static ANY_VALUE: Schema = schema(
+    Part::Value,
+    &[
+        (1, Bytes),
+        (2, Varint),
+        (3, Varint),
+        (4, Fixed64),
+        (5, Message(&ARRAY_VALUE)),
+        (6, Message(&KEY_VALUE_LIST)),
+        (7, Bytes),
+        (8, Varint),
+    ],
+);
 static ARRAY_VALUE: Schema = message(&[(1, Message(&ANY_VALUE))]);
 static KEY_VALUE_LIST: Schema = message(&[(1, Message(&KEY_VALUE))]);
 

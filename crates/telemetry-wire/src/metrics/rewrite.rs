@@ -21,6 +21,9 @@ pub struct Retained {
     pub dropped_metrics: u64,
 }
 
+/// Two requests that together hold what one held.
+pub type Halves = (Vec<u8>, Vec<u8>);
+
 /// Drops the metrics and points for which the functions, each called once per metric and point in wire order, return
 /// false; groups that become empty go too. Everything kept is kept byte for byte.
 ///
@@ -45,7 +48,7 @@ pub fn retain(
 ///
 /// # Errors
 /// [`Malformed`] when the request is not well-formed.
-pub fn halve(request: &[u8]) -> Result<Option<(Vec<u8>, Vec<u8>)>, Malformed> {
+pub fn halve(request: &[u8]) -> Result<Option<Halves>, Malformed> {
     let mut points_before = Vec::new();
     let mut total = 0;
     retain(

@@ -27,7 +27,7 @@ pub(super) fn split(signal: Signal, request: &Bytes, options: &SplitOptions<'_>)
     for (key, value) in traces.order {
         let value = if single { request.clone() } else { Bytes::from(value) };
         let mut cutter = Cutter::new(signal, &value, options);
-        cutter.cut(&[0..value.len()])?;
+        cutter.cut(std::slice::from_ref(&(0..value.len())))?;
         let part = cutter.finish(key.as_ref().map(<[u8; 32]>::as_slice), None);
         split.pieces.extend(part.pieces);
         split.oversize.extend(part.oversize);
