@@ -24,6 +24,21 @@ pub struct LineOptions {
     pub directory: PathBuf,
     /// Partitions of each topic.
     pub partitions: i32,
+    /// Settings of the edge beyond the addresses, as environment variables.
+    pub edge_env: Vec<(&'static str, &'static str)>,
+}
+
+impl LineOptions {
+    /// Four partitions and the programs' defaults.
+    #[must_use]
+    pub fn new(name: &str, directory: &Path) -> Self {
+        Self {
+            name: name.to_owned(),
+            directory: directory.to_path_buf(),
+            partitions: 4,
+            edge_env: Vec::new(),
+        }
+    }
 }
 
 /// A running edge and hub with their stores.
@@ -83,7 +98,13 @@ impl Line {
     /// # Errors
     /// The program cannot be started.
     pub fn spawn_edge(&self) -> Result<Program> {
-        self.program("edge-forwarder", &["--config", text(&self.edge_config())?])
+        let log = self.options.directory.join("edge-forwarder.log");
+        Program::start(
+            "edge-forwarder",
+            &["--config", text(&self.edge_config())?],
+            &self.options.edge_env,
+            &log,
+        )
     }
 
     /// Starts the hub and waits until it is ready.
@@ -92,7 +113,7 @@ impl Line {
     /// It does not become ready.
     pub async fn start_hub(&mut self) -> Result<()> {
         let url = format!("{}/readyz", self.hub_admin_url());
-        let hub = self.program("hub-consumer", &["run", "--config", text(&self.hub_config())?])?;
+        let hub = self.hub(&["run", "--config", text(&self.hub_config())?])?;
         self.hub.insert(hub).wait_until_ready(&url).await
     }
 
@@ -203,7 +224,7 @@ impl Line {
     }
 
     async fn migrate(&self) -> Result<()> {
-        let mut migrate = self.program("hub-consumer", &["migrate", "--config", text(&self.hub_config())?])?;
+        let mut migrate = self.hub(&["migrate", "--config", text(&self.hub_config())?])?;
         let status = migrate.wait().await?;
         if !status.success() {
             bail!("hub-consumer migrate ended with {status}\n{}", migrate.tail());
@@ -211,8 +232,8 @@ impl Line {
         Ok(())
     }
 
-    fn program(&self, name: &'static str, args: &[&str]) -> Result<Program> {
-        Program::start(name, args, &[], &self.options.directory.join(format!("{name}.log")))
+    fn hub(&self, args: &[&str]) -> Result<Program> {
+        Program::start("hub-consumer", args, &[], &self.options.directory.join("hub-consumer.log"))
     }
 
     fn edge_config(&self) -> PathBuf {
@@ -226,7 +247,7 @@ impl Line {
     fn edge_yaml(&self) -> String {
         let Ports { edge_grpc, edge_http, edge_admin, .. } = self.ports;
         let mut yaml = format!(
-            "kafka:\n  brokers: {}\nadmin:\n  listen: 127.0.0.1:{edge_admin}\nreceivers:\n  grpc:\n    listen: 127.0.0.1:{edge_grpc}\n  \
+            "kafka:\n  brokers: [{}]\nadmin:\n  listen: 127.0.0.1:{edge_admin}\nreceivers:\n  grpc:\n    listen: 127.0.0.1:{edge_grpc}\n  \
              http:\n    listen: 127.0.0.1:{edge_http}\npublisher:\n  edge_id: {}\n",
             self.endpoints.kafka_brokers, self.options.name,
         );
@@ -240,12 +261,13 @@ impl Line {
         let Endpoints { kafka_brokers, clickhouse_url, mimir_url, .. } = &self.endpoints;
         let (name, admin) = (&self.options.name, self.ports.hub_admin);
         let mut yaml = format!(
-            "kafka:\n  brokers: {kafka_brokers}\nadmin:\n  listen: 127.0.0.1:{admin}\nclickhouse:\n  url: {clickhouse_url}\n  database: {name}\n\
+            "kafka:\n  brokers: [{kafka_brokers}]\nadmin:\n  listen: 127.0.0.1:{admin}\nclickhouse:\n  url: {clickhouse_url}\n  database: {name}\n\
              mimir:\n  url: {mimir_url}\n  tenant: {name}\nsignals:\n",
         );
         for signal in Signal::ALL {
             let word = signal.as_str();
-            let _ = writeln!(yaml, "  {word}:\n    topic: {}\n    group_id: {name}-{word}", self.topic(signal));
+            let _ =
+                writeln!(yaml, "  {word}:\n    topic: {}\n    group_id: {name}-{word}", self.topic(signal));
         }
         yaml
     }
@@ -255,7 +277,10 @@ impl Line {
 ///
 /// # Errors
 /// The question fails, or [`PATIENCE`] is over.
-pub async fn wait_for<T>(what: &str, mut question: impl AsyncFnMut() -> Result<Result<T, String>>) -> Result<T> {
+pub async fn wait_for<T>(
+    what: &str,
+    mut question: impl AsyncFnMut() -> Result<Result<T, String>>,
+) -> Result<T> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         match question().await? {

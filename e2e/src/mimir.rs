@@ -72,7 +72,10 @@ fn series(value: &Value) -> Result<Series> {
     let labels = value["metric"].as_object().context("a series has labels")?;
     let samples = value["values"].as_array().context("a range selector yields values")?;
     Ok(Series {
-        labels: labels.iter().map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned())).collect(),
+        labels: labels
+            .iter()
+            .map(|(key, value)| (key.clone(), value.as_str().unwrap_or_default().to_owned()))
+            .collect(),
         samples: samples.iter().map(sample).collect::<Result<_>>()?,
     })
 }

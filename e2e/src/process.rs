@@ -119,31 +119,6 @@ impl Program {
         Ok(())
     }
 
-    /// Processor seconds (user and system) that the process has used so far.
-    ///
-    /// # Errors
-    /// The process is gone.
-    pub fn cpu_seconds(&self) -> Result<f64> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).context("read /proc/PID/stat")?;
-        // The command name may hold blanks, so count from behind its closing bracket: utime and stime are fields 14, 15.
-        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        let ticks = |index: usize| fields.get(index).and_then(|text| text.parse::<f64>().ok());
-        let (user, system) = ticks(11).zip(ticks(12)).context("/proc/PID/stat holds utime and stime")?;
-        // USER_HZ is 100 on every Linux architecture we build for.
-        Ok((user + system) / 100.0)
-    }
-
-    /// Resident memory in bytes, now.
-    ///
-    /// # Errors
-    /// The process is gone.
-    pub fn resident_bytes(&self) -> Result<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).context("read /proc/PID/status")?;
-        let line = status.lines().find(|line| line.starts_with("VmRSS:")).context("/proc/PID/status holds VmRSS")?;
-        let kib: u64 = line.split_whitespace().nth(1).and_then(|text| text.parse().ok()).context("VmRSS is a number")?;
-        Ok(kib * 1024)
-    }
-
     /// The last lines the program printed.
     #[must_use]
     pub fn tail(&self) -> String {
@@ -159,6 +134,45 @@ impl Drop for Program {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Processor seconds that a process had used at one moment.
+#[derive(Debug, Clone, Copy)]
+pub struct Cpu(f64);
+
+impl Cpu {
+    /// User and system time of a process, now.
+    ///
+    /// # Errors
+    /// The process is gone.
+    pub fn of(pid: u32) -> Result<Self> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).context("read /proc/PID/stat")?;
+        // The command name may hold blanks, so count from behind its closing bracket: utime and stime are fields 14, 15.
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        let ticks = |index: usize| fields.get(index).and_then(|text| text.parse::<f64>().ok());
+        let (user, system) = ticks(11).zip(ticks(12)).context("/proc/PID/stat holds utime and stime")?;
+        // USER_HZ is 100 on every Linux architecture we build for.
+        Ok(Self((user + system) / 100.0))
+    }
+
+    /// Seconds used since an earlier moment.
+    #[must_use]
+    pub fn since(self, before: Self) -> f64 {
+        self.0 - before.0
+    }
+}
+
+/// Memory that a process keeps resident, in bytes.
+///
+/// # Errors
+/// The process is gone.
+pub fn resident_bytes(pid: u32) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).context("read /proc/PID/status")?;
+    let line =
+        status.lines().find(|line| line.starts_with("VmRSS:")).context("/proc/PID/status holds VmRSS")?;
+    let kib: u64 =
+        line.split_whitespace().nth(1).and_then(|text| text.parse().ok()).context("VmRSS is a number")?;
+    Ok(kib * 1024)
 }
 
 /// A port that was free a moment ago. Whoever binds it may still lose a race, and then says so and ends.
@@ -177,7 +191,10 @@ fn path_of(name: &str) -> Result<PathBuf> {
     let mut directory = exe.parent().context("a program lies in a directory")?.to_path_buf();
     if directory.ends_with("deps") {
         directory.pop();
-        BUILT.get_or_init(|| build(&directory).map_err(|error| format!("{error:#}"))).clone().map_err(anyhow::Error::msg)?;
+        BUILT
+            .get_or_init(|| build(&directory).map_err(|error| format!("{error:#}")))
+            .clone()
+            .map_err(anyhow::Error::msg)?;
     }
     let path = directory.join(name);
     if !path.exists() {
@@ -189,7 +206,17 @@ fn path_of(name: &str) -> Result<PathBuf> {
 /// `cargo test` builds the binaries of the tested package only, so a test asks for the others itself.
 fn build(directory: &Path) -> Result<()> {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.args(["build", "--quiet", "--bins", "-p", "edge-forwarder", "-p", "hub-consumer", "-p", "mock-service"]);
+    command.args([
+        "build",
+        "--quiet",
+        "--bins",
+        "-p",
+        "edge-forwarder",
+        "-p",
+        "hub-consumer",
+        "-p",
+        "mock-service",
+    ]);
     if directory.ends_with("release") {
         command.arg("--release");
     }

@@ -20,7 +20,8 @@ impl Page {
     /// The sum of `metric` over all series that carry every one of `labels`; 0 when there is none.
     #[must_use]
     pub fn sum(&self, metric: &str, labels: &[(&str, &str)]) -> f64 {
-        self.0.lines().filter_map(|line| value_of(line, metric, labels)).sum()
+        // Not `sum`, whose value for nothing is -0.
+        self.0.lines().filter_map(|line| value_of(line, metric, labels)).fold(0.0, |sum, value| sum + value)
     }
 }
 
@@ -34,7 +35,8 @@ fn value_of(line: &str, metric: &str, labels: &[(&str, &str)]) -> Option<f64> {
     if !value.starts_with(' ') {
         return None;
     }
-    let fits = labels.iter().all(|(name, value)| own.split(',').any(|pair| pair == format!("{name}=\"{value}\"")));
+    let fits =
+        labels.iter().all(|(name, value)| own.split(',').any(|pair| pair == format!("{name}=\"{value}\"")));
     if fits { value.split_whitespace().next()?.parse().ok() } else { None }
 }
 

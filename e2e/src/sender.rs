@@ -40,7 +40,10 @@ impl Sender {
     /// An address is no URL.
     pub fn new(grpc_url: &str, http_url: &str) -> Result<Self> {
         Ok(Self {
-            http: reqwest::Client::builder().timeout(Duration::from_secs(60)).build().context("build the HTTP client")?,
+            http: reqwest::Client::builder()
+                .timeout(Duration::from_secs(60))
+                .build()
+                .context("build the HTTP client")?,
             http_url: http_url.to_owned(),
             grpc: Channel::from_shared(grpc_url.to_owned()).context("read the gRPC address")?.connect_lazy(),
         })
@@ -77,15 +80,27 @@ impl Sender {
         let outcome = match signal {
             Signal::Logs => {
                 let request = ExportLogsServiceRequest::decode(body).context("decode logs")?;
-                LogsServiceClient::new(channel).max_encoding_message_size(LIMIT).export(request).await.map(drop)
+                LogsServiceClient::new(channel)
+                    .max_encoding_message_size(LIMIT)
+                    .export(request)
+                    .await
+                    .map(drop)
             }
             Signal::Traces => {
                 let request = ExportTraceServiceRequest::decode(body).context("decode traces")?;
-                TraceServiceClient::new(channel).max_encoding_message_size(LIMIT).export(request).await.map(drop)
+                TraceServiceClient::new(channel)
+                    .max_encoding_message_size(LIMIT)
+                    .export(request)
+                    .await
+                    .map(drop)
             }
             Signal::Metrics => {
                 let request = ExportMetricsServiceRequest::decode(body).context("decode metrics")?;
-                MetricsServiceClient::new(channel).max_encoding_message_size(LIMIT).export(request).await.map(drop)
+                MetricsServiceClient::new(channel)
+                    .max_encoding_message_size(LIMIT)
+                    .export(request)
+                    .await
+                    .map(drop)
             }
         };
         Ok(outcome.map_or_else(|status| grpc_answer(&status), |()| Answer::Acked))
@@ -100,9 +115,12 @@ fn grpc_answer(status: &tonic::Status) -> Answer {
         Code::Unavailable if status.details().is_empty() && std::error::Error::source(status).is_some() => {
             Answer::Unknown(text)
         }
-        Code::Cancelled | Code::DeadlineExceeded | Code::Aborted | Code::OutOfRange | Code::Unavailable | Code::DataLoss => {
-            Answer::Retryable(text)
-        }
+        Code::Cancelled
+        | Code::DeadlineExceeded
+        | Code::Aborted
+        | Code::OutOfRange
+        | Code::Unavailable
+        | Code::DataLoss => Answer::Retryable(text),
         Code::ResourceExhausted if !status.details().is_empty() => Answer::Retryable(text),
         _ => Answer::Refused(text),
     }

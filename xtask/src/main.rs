@@ -55,7 +55,10 @@ fn demo(steps: &mut Steps, options: &[&str]) -> Result<()> {
     prerequisites::ensure()?;
     steps.cargo("build the server launcher", &["build", "--release", "-p", "devstack"])?;
     let fetch = steps.spawn("target/release/devstack", &["fetch"])?;
-    steps.cargo("build the programs", &["build", "--release", "--bins", "--workspace", "--exclude", "xtask"])?;
+    steps.cargo(
+        "build the programs",
+        &["build", "--release", "--bins", "--workspace", "--exclude", "xtask"],
+    )?;
     steps.wait("fetch the servers", fetch)?;
     steps.run("demo", "target/release/demo", options)
 }
@@ -92,6 +95,9 @@ fn bench(steps: &mut Steps, filter: &[&str]) -> Result<()> {
     let mut criterion = vec!["bench", "-p", "telemetry-wire", "-p", "hub-consumer"];
     criterion.extend_from_slice(filter);
     steps.cargo("criterion", &criterion)?;
-    steps.cargo("build the programs", &["build", "--release", "--bins", "--workspace", "--exclude", "xtask"])?;
+    steps.cargo(
+        "build the programs",
+        &["build", "--release", "--bins", "--workspace", "--exclude", "xtask"],
+    )?;
     steps.run("whole line", "target/release/line-bench", &[])
 }

@@ -15,12 +15,24 @@ struct Prerequisite {
 }
 
 const PREREQUISITES: &[Prerequisite] = &[
-    Prerequisite { package: "build-essential", why: "compiles librdkafka, zstd and lz4", present: || runs("cc") && runs("c++") && runs("make") },
+    Prerequisite {
+        package: "build-essential",
+        why: "compiles librdkafka, zstd and lz4",
+        present: || runs("cc") && runs("c++") && runs("make"),
+    },
     Prerequisite { package: "pkg-config", why: "finds OpenSSL", present: || runs("pkg-config") },
     Prerequisite { package: "libssl-dev", why: "TLS of every connection", present: || library("openssl") },
     Prerequisite { package: "zlib1g-dev", why: "gzip in librdkafka", present: || library("zlib") },
-    Prerequisite { package: "python3", why: "the OpenTelemetry SDK of another language in the tests", present: || runs("python3") },
-    Prerequisite { package: "python3-venv", why: "keeps that SDK apart", present: || python_module("ensurepip") },
+    Prerequisite {
+        package: "python3",
+        why: "the OpenTelemetry SDK of another language in the tests",
+        present: || runs("python3"),
+    },
+    Prerequisite {
+        package: "python3-venv",
+        why: "keeps that SDK apart",
+        present: || python_module("ensurepip"),
+    },
 ];
 
 /// Installs what is missing, or says which command does.
@@ -70,5 +82,10 @@ fn is_root() -> bool {
 }
 
 fn succeeds(command: &mut Command) -> bool {
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
 }

@@ -100,7 +100,11 @@ impl Steps {
         let start = Instant::now();
         let outcome = work(self);
         let took = start.elapsed();
-        eprintln!("<== {name}: {:.1} s{}", took.as_secs_f64(), if outcome.is_ok() { "" } else { " (failed)" });
+        eprintln!(
+            "<== {name}: {:.1} s{}",
+            took.as_secs_f64(),
+            if outcome.is_ok() { "" } else { " (failed)" }
+        );
         self.taken.push((name.to_owned(), took));
         outcome.with_context(|| format!("step \"{name}\""))
     }
@@ -117,8 +121,7 @@ impl Steps {
 
     fn finish(&self, command: &mut Command) -> Result<()> {
         let program = command.get_program().to_string_lossy().into_owned();
-        let status =
-            command.current_dir(&self.root).status().with_context(|| format!("start {program}"))?;
+        let status = command.current_dir(&self.root).status().with_context(|| format!("start {program}"))?;
         if !status.success() {
             bail!("{program} ended with {status}");
         }

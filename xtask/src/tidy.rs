@@ -27,12 +27,24 @@ const ABSENT: &[(&str, &[&str], &str)] = &[
         &["tokio", "kafka-client", "service-runtime", "reqwest", "hyper", "axum"],
         "the contract does no I/O",
     ),
-    ("service-runtime", &["kafka-client", "telemetry-wire"], "the runtime knows nothing of telemetry or Kafka"),
+    (
+        "service-runtime",
+        &["kafka-client", "telemetry-wire"],
+        "the runtime knows nothing of telemetry or Kafka",
+    ),
     ("kafka-client", &["telemetry-wire"], "the client knows nothing of OTLP"),
     ("edge-forwarder", &["hub-consumer", "mock-service"], "services never see each other"),
     ("hub-consumer", &["edge-forwarder", "mock-service"], "services never see each other"),
-    ("mock-service", &["edge-forwarder", "hub-consumer", "kafka-client", "telemetry-wire"], "the application knows only OTLP"),
-    ("devstack", &["kafka-client", "telemetry-wire", "edge-forwarder", "hub-consumer"], "devstack knows only servers"),
+    (
+        "mock-service",
+        &["edge-forwarder", "hub-consumer", "kafka-client", "telemetry-wire"],
+        "the application knows only OTLP",
+    ),
+    (
+        "devstack",
+        &["kafka-client", "telemetry-wire", "edge-forwarder", "hub-consumer"],
+        "devstack knows only servers",
+    ),
 ];
 
 /// Checks every rule and reports all that is broken.
@@ -51,9 +63,9 @@ pub(crate) fn check(root: &Path) -> Result<()> {
 
 fn check_sources(root: &Path, problems: &mut Vec<String>) -> Result<()> {
     let skipped = ["target", ".git", "node_modules"];
-    let entries = WalkDir::new(root).into_iter().filter_entry(|entry| {
-        !entry.file_name().to_str().is_some_and(|name| skipped.contains(&name))
-    });
+    let entries = WalkDir::new(root)
+        .into_iter()
+        .filter_entry(|entry| !entry.file_name().to_str().is_some_and(|name| skipped.contains(&name)));
     for entry in entries {
         let entry = entry.context("walk the tree")?;
         let path = entry.path();
@@ -61,7 +73,9 @@ fn check_sources(root: &Path, problems: &mut Vec<String>) -> Result<()> {
         match path.extension().and_then(|extension| extension.to_str()) {
             Some("rs") => check_rust(&relative, &read(path)?, problems),
             Some("toml") if path.ends_with("Cargo.toml") => check_manifest(&relative, &read(path)?, problems),
-            Some("md" | "sql" | "yaml" | "yml" | "py" | "sh") => check_blanks(&relative, &read(path)?, problems),
+            Some("md" | "sql" | "yaml" | "yml" | "py" | "sh") => {
+                check_blanks(&relative, &read(path)?, problems)
+            }
             _ => {}
         }
     }
@@ -74,7 +88,9 @@ fn check_rust(path: &str, text: &str, problems: &mut Vec<String>) {
     }
     let lines = text.lines().count();
     if lines > MAX_FILE_LINES {
-        problems.push(format!("{path}: {lines} lines; split it by responsibility, {MAX_FILE_LINES} is the limit"));
+        problems.push(format!(
+            "{path}: {lines} lines; split it by responsibility, {MAX_FILE_LINES} is the limit"
+        ));
     }
     // Spelled in halves, or this file would break its own rules.
     let banned = [
@@ -144,7 +160,10 @@ fn direct_dependencies(root: &Path) -> Result<BTreeMap<String, BTreeSet<String>>
 
 fn dependencies_of(package: &Value) -> BTreeSet<String> {
     let all = package["dependencies"].as_array().map(Vec::as_slice).unwrap_or_default();
-    all.iter().filter(|dependency| dependency["kind"] != "dev").map(|dependency| text(&dependency["name"])).collect()
+    all.iter()
+        .filter(|dependency| dependency["kind"] != "dev")
+        .map(|dependency| text(&dependency["name"]))
+        .collect()
 }
 
 fn text(value: &Value) -> String {

@@ -11,7 +11,7 @@ const UPDATE: &str = "UPDATE=1 cargo test -p e2e configuration";
 fn the_configuration_page_is_current() {
     let page = Reference::new(UPDATE)
         .program(&edge_forwarder::SERVICE, edge_forwarder::Config::read)
-        .program(&hub_consumer::SERVICE, hub_consumer::Config::read)
+        .program(&hub_consumer::SERVICE, hub_consumer::config::HubConfig::read)
         .into_markdown();
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/configuration.md");
     if std::env::var_os("UPDATE").is_some() {

@@ -23,6 +23,9 @@ pub(crate) const SPAN_COLUMNS: &str = "toUnixTimestamp64Nano(Timestamp) AS time,
     arrayMap(t -> toUnixTimestamp64Nano(t), `Events.Timestamp`) AS event_times, `Events.Name` AS event_names, `Events.Attributes` AS event_attributes, \
     `Links.TraceId` AS link_traces, `Links.SpanId` AS link_spans, `Links.TraceState` AS link_states, `Links.Attributes` AS link_attributes";
 
+const SPAN_KINDS: [&str; 6] = ["Unspecified", "Internal", "Server", "Client", "Producer", "Consumer"];
+const STATUS_CODES: [&str; 3] = ["Unset", "Ok", "Error"];
+
 pub(crate) fn logs(request: &ExportLogsServiceRequest, rows: &mut Rows) {
     for resource_logs in &request.resource_logs {
         let resource = attributes(&resource_logs.resource.as_ref().expect("generated with one").attributes);
@@ -30,7 +33,11 @@ pub(crate) fn logs(request: &ExportLogsServiceRequest, rows: &mut Rows) {
             let scope = scope_logs.scope.as_ref().expect("generated with one");
             for record in &scope_logs.log_records {
                 let own = attributes(&record.attributes);
-                let time = if record.time_unix_nano == 0 { record.observed_time_unix_nano } else { record.time_unix_nano };
+                let time = if record.time_unix_nano == 0 {
+                    record.observed_time_unix_nano
+                } else {
+                    record.time_unix_nano
+                };
                 let row = json!({
                     "time": time.to_string(), "TraceId": hex(&record.trace_id), "SpanId": hex(&record.span_id),
                     "TraceFlags": record.flags, "SeverityText": record.severity_text, "SeverityNumber": record.severity_number,
@@ -56,10 +63,10 @@ pub(crate) fn spans(request: &ExportTraceServiceRequest, rows: &mut Rows) {
                 let row = json!({
                     "time": span.start_time_unix_nano.to_string(), "TraceId": hex(&span.trace_id), "SpanId": hex(&span.span_id),
                     "ParentSpanId": hex(&span.parent_span_id), "TraceState": span.trace_state, "SpanName": span.name,
-                    "SpanKind": ["Unspecified", "Internal", "Server", "Client", "Producer", "Consumer"][usize::try_from(span.kind).expect("generated")],
+                    "SpanKind": SPAN_KINDS[usize::try_from(span.kind).expect("generated")],
                     "ServiceName": service(&resource), "ResourceAttributes": resource, "ScopeName": scope.name, "ScopeVersion": scope.version,
                     "SpanAttributes": own, "Duration": (span.end_time_unix_nano - span.start_time_unix_nano).to_string(),
-                    "StatusCode": ["Unset", "Ok", "Error"][usize::try_from(status.code).expect("generated")], "StatusMessage": status.message,
+                    "StatusCode": STATUS_CODES[usize::try_from(status.code).expect("generated")], "StatusMessage": status.message,
                     "event_times": span.events.iter().map(|event| event.time_unix_nano.to_string()).collect::<Vec<_>>(),
                     "event_names": span.events.iter().map(|event| event.name.clone()).collect::<Vec<_>>(),
                     "event_attributes": span.events.iter().map(|event| attributes(&event.attributes)).collect::<Vec<_>>(),
@@ -83,7 +90,12 @@ pub(crate) fn compare(stored: Vec<Value>, attributes: &str, expected: &Rows) {
         assert_eq!(previous, None, "{id} is stored twice");
     }
     let missing: Vec<_> = expected.keys().filter(|id| !seen.contains_key(*id)).take(5).collect();
-    assert!(missing.is_empty(), "{} of {} rows are stored; missing for instance {missing:?}", seen.len(), expected.len());
+    assert!(
+        missing.is_empty(),
+        "{} of {} rows are stored; missing for instance {missing:?}",
+        seen.len(),
+        expected.len()
+    );
     for (id, row) in &seen {
         assert_eq!(Some(row), expected.get(id), "{id}");
     }
@@ -99,7 +111,9 @@ fn service(resource: &BTreeMap<String, String>) -> String {
 }
 
 fn attributes(list: &[KeyValue]) -> BTreeMap<String, String> {
-    list.iter().map(|pair| (pair.key.clone(), pair.value.as_ref().map(as_string).unwrap_or_default())).collect()
+    list.iter()
+        .map(|pair| (pair.key.clone(), pair.value.as_ref().map(as_string).unwrap_or_default()))
+        .collect()
 }
 
 fn as_string(value: &AnyValue) -> String {
@@ -126,8 +140,11 @@ fn as_json(value: &AnyValue) -> Value {
         Some(Any::BytesValue(bytes)) => json!(BASE64_STANDARD.encode(bytes)),
         Some(Any::ArrayValue(array)) => array.values.iter().map(as_json).collect(),
         Some(Any::KvlistValue(list)) => {
-            let sorted: BTreeMap<_, _> =
-                list.values.iter().map(|pair| (pair.key.clone(), pair.value.as_ref().map_or(Value::Null, as_json))).collect();
+            let sorted: BTreeMap<_, _> = list
+                .values
+                .iter()
+                .map(|pair| (pair.key.clone(), pair.value.as_ref().map_or(Value::Null, as_json)))
+                .collect();
             json!(sorted)
         }
         Some(other) => unreachable!("not generated: {other:?}"),

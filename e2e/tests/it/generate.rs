@@ -3,10 +3,13 @@
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, InstrumentationScope, KeyValue, KeyValueList, any_value};
+use opentelemetry_proto::tonic::common::v1::{
+    AnyValue, ArrayValue, InstrumentationScope, KeyValue, KeyValueList, any_value,
+};
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
 use opentelemetry_proto::tonic::metrics::v1::{
-    Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum, metric, number_data_point,
+    Gauge, Histogram, HistogramDataPoint, Metric, NumberDataPoint, ResourceMetrics, ScopeMetrics, Sum,
+    metric, number_data_point,
 };
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Status, span};
@@ -26,7 +29,9 @@ pub(crate) struct Generator {
 
 impl Generator {
     pub(crate) fn new(name: &str, seed: u64) -> Self {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("the clock is after 1970");
+        let now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .expect("the clock is after 1970");
         let start = now - std::time::Duration::from_secs(600);
         Self {
             rng: StdRng::seed_from_u64(seed),
@@ -73,32 +78,60 @@ impl Generator {
             let value = f64::from(self.rng.random_range(0..10_000)) / 4.0;
             match number % 10 {
                 0 => histograms.push(histogram_point(attributes, time, step)),
-                1 => sums.push(number_point(attributes, time, number_data_point::Value::AsInt(i64::try_from(step).expect("few steps") * 3))),
+                1 => sums.push(number_point(
+                    attributes,
+                    time,
+                    number_data_point::Value::AsInt(i64::try_from(step).expect("few steps") * 3),
+                )),
                 _ => gauges.push(number_point(attributes, time, number_data_point::Value::AsDouble(value))),
             }
         }
         let cumulative = 2;
         let metrics = vec![
             named("menu.load", metric::Data::Gauge(Gauge { data_points: gauges })),
-            named("menu.views", metric::Data::Sum(Sum { data_points: sums, aggregation_temporality: cumulative, is_monotonic: true })),
-            named("menu.latency", metric::Data::Histogram(Histogram { data_points: histograms, aggregation_temporality: cumulative })),
+            named(
+                "menu.views",
+                metric::Data::Sum(Sum {
+                    data_points: sums,
+                    aggregation_temporality: cumulative,
+                    is_monotonic: true,
+                }),
+            ),
+            named(
+                "menu.latency",
+                metric::Data::Histogram(Histogram {
+                    data_points: histograms,
+                    aggregation_temporality: cumulative,
+                }),
+            ),
         ];
         ExportMetricsServiceRequest {
             resource_metrics: vec![ResourceMetrics {
-                resource: Some(Resource { attributes: vec![text("service.name", &self.name)], ..Default::default() }),
+                resource: Some(Resource {
+                    attributes: vec![text("service.name", &self.name)],
+                    ..Default::default()
+                }),
                 scope_metrics: vec![ScopeMetrics { scope: None, metrics, schema_url: String::new() }],
                 schema_url: String::new(),
             }],
         }
     }
 
-    fn in_resources<T>(&mut self, count: usize, mut make: impl FnMut(&mut Self, Resource, String, usize) -> T) -> Vec<T> {
+    fn in_resources<T>(
+        &mut self,
+        count: usize,
+        mut make: impl FnMut(&mut Self, Resource, String, usize) -> T,
+    ) -> Vec<T> {
         let resources = self.rng.random_range(1..=4usize).min(count);
         (0..resources)
             .map(|index| {
                 let share = count / resources + usize::from(index < count % resources);
                 let resource = self.resource();
-                let schema = if self.rng.random_bool(0.5) { "https://opentelemetry.io/schemas/1.28.0".into() } else { String::new() };
+                let schema = if self.rng.random_bool(0.5) {
+                    "https://opentelemetry.io/schemas/1.28.0".into()
+                } else {
+                    String::new()
+                };
                 make(self, resource, schema, share)
             })
             .collect()
@@ -112,7 +145,11 @@ impl Generator {
             text("k8s.pod.name", &format!("pod-{service}-{}", self.rng.random_range(0..3))),
         ];
         if self.rng.random_bool(0.2) {
-            attributes.push(KeyValue { key: "host.cores".into(), value: Some(self.value(1)), ..Default::default() });
+            attributes.push(KeyValue {
+                key: "host.cores".into(),
+                value: Some(self.value(1)),
+                ..Default::default()
+            });
         }
         if self.rng.random_bool(0.05) {
             attributes.remove(0);
@@ -152,10 +189,21 @@ impl Generator {
     fn span(&mut self) -> Span {
         let start = self.time();
         let events = (0..self.rng.random_range(0..3))
-            .map(|index| span::Event { time_unix_nano: start + index, name: format!("event {index}"), attributes: vec![text("n", &index.to_string())], ..Default::default() })
+            .map(|index| span::Event {
+                time_unix_nano: start + index,
+                name: format!("event {index}"),
+                attributes: vec![text("n", &index.to_string())],
+                ..Default::default()
+            })
             .collect();
         let links = (0..self.rng.random_range(0..2))
-            .map(|_| span::Link { trace_id: self.bytes(16), span_id: self.bytes(8), trace_state: "a=b".into(), attributes: vec![text("why", "batch")], ..Default::default() })
+            .map(|_| span::Link {
+                trace_id: self.bytes(16),
+                span_id: self.bytes(8),
+                trace_state: "a=b".into(),
+                attributes: vec![text("why", "batch")],
+                ..Default::default()
+            })
             .collect();
         let root = self.rng.random_bool(0.3);
         Span {
@@ -171,7 +219,10 @@ impl Generator {
             events,
             links,
             status: if self.rng.random_bool(0.8) {
-                Some(Status { code: self.rng.random_range(0..=2), message: ["", "sold out"][self.rng.random_range(0..2)].into() })
+                Some(Status {
+                    code: self.rng.random_range(0..=2),
+                    message: ["", "sold out"][self.rng.random_range(0..2)].into(),
+                })
             } else {
                 None
             },
@@ -183,7 +234,11 @@ impl Generator {
         self.made += 1;
         let mut attributes = vec![text(ID, &format!("{}-{}", self.name, self.made))];
         for index in 0..self.rng.random_range(2..6) {
-            attributes.push(KeyValue { key: format!("key.{index}"), value: Some(self.value(2)), ..Default::default() });
+            attributes.push(KeyValue {
+                key: format!("key.{index}"),
+                value: Some(self.value(2)),
+                ..Default::default()
+            });
         }
         if self.rng.random_bool(0.1) {
             attributes.push(text("key.0", "the last one counts"));
@@ -199,9 +254,17 @@ impl Generator {
             2 => any_value::Value::IntValue(self.rng.random_range(i64::MIN..i64::MAX)),
             3 => any_value::Value::DoubleValue(f64::from(self.rng.random_range(-4_000..4_000)) / 8.0),
             4 => any_value::Value::BytesValue(self.bytes(5)),
-            5 => any_value::Value::ArrayValue(ArrayValue { values: (0..3).map(|_| self.value(depth - 1)).collect() }),
+            5 => any_value::Value::ArrayValue(ArrayValue {
+                values: (0..3).map(|_| self.value(depth - 1)).collect(),
+            }),
             _ => any_value::Value::KvlistValue(KeyValueList {
-                values: (0..3).map(|index| KeyValue { key: format!("inner{index}"), value: Some(self.value(depth - 1)), ..Default::default() }).collect(),
+                values: (0..3)
+                    .map(|index| KeyValue {
+                        key: format!("inner{index}"),
+                        value: Some(self.value(depth - 1)),
+                        ..Default::default()
+                    })
+                    .collect(),
             }),
         };
         AnyValue { value: Some(value) }
@@ -232,7 +295,13 @@ fn named(name: &str, data: metric::Data) -> Metric {
 }
 
 fn number_point(attributes: Vec<KeyValue>, time: u64, value: number_data_point::Value) -> NumberDataPoint {
-    NumberDataPoint { attributes, start_time_unix_nano: time - time % 1_000_000_000_000, time_unix_nano: time, value: Some(value), ..Default::default() }
+    NumberDataPoint {
+        attributes,
+        start_time_unix_nano: time - time % 1_000_000_000_000,
+        time_unix_nano: time,
+        value: Some(value),
+        ..Default::default()
+    }
 }
 
 fn histogram_point(attributes: Vec<KeyValue>, time: u64, step: u64) -> HistogramDataPoint {

@@ -15,14 +15,25 @@ use tempfile::TempDir;
 
 /// A line of its own on the given servers; its folder goes when the test ends.
 async fn line(endpoints: &Endpoints, name: &str) -> (Line, TempDir) {
+    line_with(endpoints, name, |_| {}).await
+}
+
+/// The same with options changed by `change`.
+async fn line_with(
+    endpoints: &Endpoints,
+    name: &str,
+    change: impl FnOnce(&mut LineOptions),
+) -> (Line, TempDir) {
     let directory = TempDir::new().expect("a temporary folder can be made");
-    let options = LineOptions { name: unique(name), directory: directory.path().to_path_buf(), partitions: 4 };
+    let mut options = LineOptions::new(&unique(name), directory.path());
+    change(&mut options);
     (Line::start(endpoints, options).await.expect("the line starts"), directory)
 }
 
 /// Two runs against the same servers must not meet.
 fn unique(name: &str) -> String {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("the clock is after 1970");
+    let now =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("the clock is after 1970");
     format!("{name}_{:x}_{}", now.as_micros(), std::process::id())
 }
 

@@ -9,7 +9,7 @@ use telemetry_wire::Signal;
 
 use crate::expected::{self, Rows};
 use crate::generate::Generator;
-use crate::{assert_no_errors, line, servers};
+use crate::{assert_no_errors, line, line_with, servers};
 
 /// How long a part stays away: long enough for several requests of every sender, or as `E2E_OUTAGE_SECONDS` says.
 fn outage() -> Duration {
@@ -29,7 +29,8 @@ async fn a_hub_that_was_away_under_load_loses_nothing() {
     let Sent { acked, answers } = load.stop().await;
     assert!(answers.iter().all(|answer| *answer == Answer::Acked), "the edge does not need the hub");
     line.wait_for_rows("otel_logs", acked.len() as u64).await.unwrap();
-    let rows = line.clickhouse().rows(&format!("SELECT {} FROM otel_logs", expected::LOG_COLUMNS)).await.unwrap();
+    let rows =
+        line.clickhouse().rows(&format!("SELECT {} FROM otel_logs", expected::LOG_COLUMNS)).await.unwrap();
     expected::compare(rows, "LogAttributes", &acked);
     assert_no_errors(line.hub.as_ref().unwrap().log());
 }
@@ -37,9 +38,13 @@ async fn a_hub_that_was_away_under_load_loses_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_that_was_away_refuses_as_retryable_and_takes_again() {
     let shared = servers().await;
-    let stack = tokio::task::spawn_blocking(|| Stack::up(StackOptions::own(&[Part::Kafka]))).await.unwrap().unwrap();
+    let stack =
+        tokio::task::spawn_blocking(|| Stack::up(StackOptions::own(&[Part::Kafka]))).await.unwrap().unwrap();
     let endpoints = Endpoints { kafka_brokers: stack.endpoints().kafka_brokers.clone(), ..shared.clone() };
-    let (line, _directory) = line(&endpoints, "broker_away").await;
+    // Shorter than the outage, so that also requests which were under way when it began are refused in it.
+    let give_up = ("EDGE__KAFKA__PRODUCER__DELIVERY_TIMEOUT", "2s");
+    let (line, _directory) =
+        line_with(&endpoints, "broker_away", |options| options.edge_env.push(give_up)).await;
     let load = Load::start(line.sender().unwrap());
     load.run_for(Duration::from_secs(1)).await;
     tokio::task::block_in_place(|| stack.kafka().stop()).unwrap();
@@ -50,12 +55,16 @@ async fn a_broker_that_was_away_refuses_as_retryable_and_takes_again() {
     let Sent { acked, answers } = load.stop().await;
     let refused = answers.iter().filter(|answer| matches!(answer, Answer::Retryable(_))).count();
     assert!(refused > 0, "senders were refused while the broker was away");
-    let strange: Vec<_> = answers.iter().filter(|answer| !matches!(answer, Answer::Acked | Answer::Retryable(_))).collect();
+    let strange: Vec<_> =
+        answers.iter().filter(|answer| !matches!(answer, Answer::Acked | Answer::Retryable(_))).collect();
     assert!(strange.is_empty(), "{strange:?}");
 
     // A request refused after its records were handed to the client may be stored all the same, but what was acked must be.
     let clickhouse = line.clickhouse();
-    let ids = format!("SELECT LogAttributes['{}'] AS id, count() AS copies FROM otel_logs GROUP BY id", crate::generate::ID);
+    let ids = format!(
+        "SELECT LogAttributes['{}'] AS id, count() AS copies FROM otel_logs GROUP BY id",
+        crate::generate::ID
+    );
     let missing = e2e::line::wait_for("everything acked", async || {
         let stored = clickhouse.rows(&ids).await?;
         let stored: std::collections::BTreeMap<String, String> = stored
@@ -103,7 +112,8 @@ impl Load {
     async fn run_until_acked(&self) {
         let mut acked = self.acked.clone();
         let target = *acked.borrow() + 10;
-        let reached = tokio::time::timeout(e2e::process::PATIENCE, acked.wait_for(|count| *count >= target)).await;
+        let reached =
+            tokio::time::timeout(e2e::process::PATIENCE, acked.wait_for(|count| *count >= target)).await;
         reached.expect("requests are acked again").expect("the senders run");
     }
 

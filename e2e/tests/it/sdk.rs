@@ -26,7 +26,11 @@ async fn the_python_sdk_finds_what_it_sent_over_grpc_and_http() {
             script.arg("--gzip");
         }
         let output = tokio::task::spawn_blocking(move || script.output()).await.unwrap().unwrap();
-        assert!(output.status.success(), "{protocol} gzip={gzip}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{protocol} gzip={gzip}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         let sent: Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(sent["logs"], COUNT);
     }
@@ -65,14 +69,16 @@ async fn the_python_sdk_finds_what_it_sent_over_grpc_and_http() {
 fn python() -> PathBuf {
     let requirements = folder().join("requirements.txt");
     let text = std::fs::read_to_string(&requirements).expect("the requirements can be read");
-    let home = devstack::Cache::from_env().folder().join("python-sdk");
+    let home = devstack::Cache::from_env().root().join("python-sdk");
     let interpreter = home.join("bin/python");
     let marker = home.join("installed.txt");
     if std::fs::read_to_string(&marker).is_ok_and(|installed| installed == text) {
         return interpreter;
     }
     run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&home));
-    run(Command::new(&interpreter).args(["-m", "pip", "install", "--quiet", "--requirement"]).arg(&requirements));
+    run(Command::new(&interpreter)
+        .args(["-m", "pip", "install", "--quiet", "--requirement"])
+        .arg(&requirements));
     std::fs::write(&marker, text).expect("the marker can be written");
     interpreter
 }

@@ -30,7 +30,8 @@ async fn a_hundred_thousand_log_records_are_stored_once_field_by_field() {
     })
     .await;
     line.wait_for_rows("otel_logs", ITEMS as u64).await.unwrap();
-    let rows = line.clickhouse().rows(&format!("SELECT {} FROM otel_logs", expected::LOG_COLUMNS)).await.unwrap();
+    let rows =
+        line.clickhouse().rows(&format!("SELECT {} FROM otel_logs", expected::LOG_COLUMNS)).await.unwrap();
     expected::compare(rows, "LogAttributes", &expected);
     assert_no_errors(line.hub.as_ref().unwrap().log());
     assert_no_errors(line.edge.as_ref().unwrap().log());
@@ -47,7 +48,8 @@ async fn a_hundred_thousand_spans_are_stored_once_field_by_field() {
     })
     .await;
     line.wait_for_rows("otel_traces", ITEMS as u64).await.unwrap();
-    let rows = line.clickhouse().rows(&format!("SELECT {} FROM otel_traces", expected::SPAN_COLUMNS)).await.unwrap();
+    let rows =
+        line.clickhouse().rows(&format!("SELECT {} FROM otel_traces", expected::SPAN_COLUMNS)).await.unwrap();
     expected::compare(rows, "SpanAttributes", &expected);
     assert_no_errors(line.hub.as_ref().unwrap().log());
 }
@@ -89,7 +91,8 @@ async fn a_hundred_thousand_data_points_are_stored_once_value_by_value() {
     let mut stored = Samples::new();
     for metric in ["menu_load", "menu_views", "menu_latency_count", "menu_latency_sum"] {
         for Series { labels, samples } in mimir.samples(&format!("{metric}[1h]")).await.unwrap() {
-            stored.insert((metric.to_owned(), labels["job"].clone(), labels["series"].clone()), samples);
+            let label = |name: &str| labels.get(name).unwrap_or_else(|| panic!("{labels:?}")).clone();
+            stored.insert((metric.to_owned(), label("job"), label("series")), samples);
         }
     }
     let sums = stored.extract_if(.., |(metric, _, _), _| metric == "menu_latency_sum").count();

@@ -46,15 +46,22 @@ pub(crate) fn run_detached(directory: &Path, env_file: &Path) -> Result<ExitCode
 ///
 /// # Errors
 /// A file cannot be written.
-pub(crate) async fn stay(directory: &Path, env_file: &Path, addresses: &Addresses<'_>, passed: bool) -> Result<()> {
+pub(crate) async fn stay(
+    directory: &Path,
+    env_file: &Path,
+    addresses: &Addresses<'_>,
+    passed: bool,
+) -> Result<()> {
     let me = ProcessName::of(std::process::id().cast_signed()).context("read this process's start time")?;
-    std::fs::write(directory.join("pid"), format!("{} {}", me.pid, me.start_time)).context("write the demo's pid")?;
+    std::fs::write(directory.join("pid"), format!("{} {}", me.pid, me.start_time))
+        .context("write the demo's pid")?;
     std::fs::write(env_file, addresses.assignments()).context("write the addresses")?;
     println!("{}", addresses.directions(env_file));
     let draft = directory.join("verdict.draft");
     std::fs::write(&draft, if passed { "PASS" } else { "FAIL" }).context("write the verdict")?;
     std::fs::rename(&draft, directory.join("verdict")).context("write the verdict")?;
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).context("catch signals")?;
+    let mut terminate =
+        tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).context("catch signals")?;
     terminate.recv().await;
     Ok(())
 }
@@ -66,8 +73,10 @@ pub(crate) async fn stay(directory: &Path, env_file: &Path, addresses: &Addresse
 pub(crate) fn down(directory: &Path) -> Result<()> {
     let file = directory.join("pid");
     let Ok(text) = std::fs::read_to_string(&file) else { return Ok(()) };
-    let numbers = text.split_once(' ').and_then(|(pid, start)| Some((pid.parse().ok()?, start.parse().ok()?)));
-    let (pid, start_time) = numbers.with_context(|| format!("{} holds no process: remove it", file.display()))?;
+    let numbers =
+        text.split_once(' ').and_then(|(pid, start)| Some((pid.parse().ok()?, start.parse().ok()?)));
+    let (pid, start_time) =
+        numbers.with_context(|| format!("{} holds no process: remove it", file.display()))?;
     let process = ProcessName { pid, start_time };
     if process.is_alive() {
         println!("ending the demo that was kept running (pid {pid})");
@@ -88,7 +97,8 @@ pub(crate) struct Addresses<'a> {
 
 impl Addresses<'_> {
     fn all(&self) -> Vec<(&'static str, String)> {
-        let mut all: Vec<_> = self.endpoints.variables().into_iter().map(|(name, value)| (name, value.to_owned())).collect();
+        let mut all: Vec<_> =
+            self.endpoints.variables().into_iter().map(|(name, value)| (name, value.to_owned())).collect();
         all.extend([
             ("CLICKHOUSE_DATABASE", self.line.clickhouse().database().to_owned()),
             ("MIMIR_TENANT", self.line.clickhouse().database().to_owned()),

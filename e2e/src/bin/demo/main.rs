@@ -72,7 +72,8 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     let folder = Some(directory.join("servers"));
     let stack = Stack::up(StackOptions { folder, ..StackOptions::default() }).context("start the servers")?;
     // One thread: the programs end with the thread that started them.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("build the runtime")?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("build the runtime")?;
     let passed = runtime.block_on(async {
         tokio::select! {
             outcome = demo(arguments, &directory, stack.endpoints()) => outcome,
@@ -85,7 +86,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
 /// Returns whether everything acked is stored.
 async fn demo(arguments: &Arguments, directory: &Path, endpoints: &Endpoints) -> Result<bool> {
     println!("starting edge-forwarder, hub-consumer and mock-service");
-    let options = LineOptions { name: database(), directory: directory.to_path_buf(), partitions: 4 };
+    let options = LineOptions::new(&database(), directory);
     let line = Line::start(endpoints, options).await?;
     let menu_url = format!("http://127.0.0.1:{}", free_port()?);
     let mut menu = start_menu(&line, directory, &menu_url).await?;
@@ -98,10 +99,12 @@ async fn demo(arguments: &Arguments, directory: &Path, endpoints: &Endpoints) ->
         table.show(&line, started.elapsed()).await?;
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
-    let sent = Exported::from_report(&report(load.log())?).context("read the report of the traffic generator")?;
+    let sent =
+        Exported::from_report(&report(load.log())?).context("read the report of the traffic generator")?;
     // Stopping the service makes its SDK export the last spans and say how many were taken.
     menu.stop().await?;
-    let exported = sent.plus(&Exported::from_report(&report(menu.log())?).context("read the report of mock-service")?);
+    let exported =
+        sent.plus(&Exported::from_report(&report(menu.log())?).context("read the report of mock-service")?);
 
     let deadline = Instant::now() + SETTLE;
     let verdict = loop {
@@ -124,7 +127,8 @@ async fn demo(arguments: &Arguments, directory: &Path, endpoints: &Endpoints) ->
 
 /// The user's own servers may hold an earlier run's rows, so each run has names of its own.
 fn database() -> String {
-    let seconds = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |time| time.as_secs());
+    let seconds =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |time| time.as_secs());
     format!("demo_{seconds}")
 }
 
@@ -151,7 +155,8 @@ fn start_load(arguments: &Arguments, line: &Line, directory: &Path, menu_url: &s
         ("OTEL_METRIC_EXPORT_INTERVAL", METRIC_EXPORT_INTERVAL_MS),
     ];
     let (rate, duration) = (arguments.rate.to_string(), format!("{}s", arguments.seconds));
-    let args = ["load", "--target", menu_url, "--rate", &rate, "--duration", &duration, "--seed", "1", "--json"];
+    let args =
+        ["load", "--target", menu_url, "--rate", &rate, "--duration", &duration, "--seed", "1", "--json"];
     Program::start("mock-service", &args, &env, &directory.join("load.log"))
 }
 
@@ -159,10 +164,12 @@ fn start_load(arguments: &Arguments, line: &Line, directory: &Path, menu_url: &s
 fn report(log: &Path) -> Result<Value> {
     let text = std::fs::read_to_string(log).with_context(|| format!("read {}", log.display()))?;
     let whole = text.find("{\n").and_then(|start| serde_json::from_str(&text[start..]).ok());
-    let of_a_line = || text.lines().rev().find_map(|line| {
-        let value: Value = serde_json::from_str(line).ok()?;
-        verdict::mentions_export(&value).then_some(value)
-    });
+    let of_a_line = || {
+        text.lines().rev().find_map(|line| {
+            let value: Value = serde_json::from_str(line).ok()?;
+            verdict::mentions_export(&value).then_some(value)
+        })
+    };
     whole.or_else(of_a_line).with_context(|| format!("{} holds no report", log.display()))
 }
 

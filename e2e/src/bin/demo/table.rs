@@ -26,11 +26,18 @@ impl Table {
     /// `menu_log` holds a line for each request that the Menu API has answered.
     pub(crate) fn new(menu_log: &Path) -> Self {
         let screen = MultiProgress::new();
-        let style = ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+        let style =
+            ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
         let rows = (0..2 + Signal::ALL.len())
             .map(|_| screen.add(ProgressBar::new_spinner().with_style(style.clone())))
             .collect();
-        Self { client: reqwest::Client::new(), menu_log: menu_log.to_path_buf(), screen, rows, last_plain: None }
+        Self {
+            client: reqwest::Client::new(),
+            menu_log: menu_log.to_path_buf(),
+            screen,
+            rows,
+            last_plain: None,
+        }
     }
 
     /// Asks every station and shows the answers.
@@ -60,7 +67,10 @@ impl Table {
     async fn lines(&self, line: &Line, elapsed: Duration) -> Result<Vec<String>> {
         let edge = Page::read(&self.client, &line.edge_admin_url()).await?;
         let hub = Page::read(&self.client, &line.hub_admin_url()).await?;
-        let requests = std::fs::read_to_string(&self.menu_log)?.lines().filter(|line| line.contains("\"method\":\"GET\"")).count();
+        let requests = std::fs::read_to_string(&self.menu_log)?
+            .lines()
+            .filter(|line| line.contains("\"method\":\"GET\""))
+            .count();
         let mut lines = vec![
             format!("{:>3} s   {requests} menu requests answered", elapsed.as_secs()),
             format!("{:<9}{:>12}{:>12}{:>14}{:>9}{:>9}", "", "acked", "in topic", "stored", "lag", "lag s"),
@@ -71,7 +81,9 @@ impl Table {
             let stored = match signal {
                 Signal::Logs => format!("{} rows", line.clickhouse().count("otel_logs").await?),
                 Signal::Traces => format!("{} rows", line.clickhouse().count("otel_traces").await?),
-                Signal::Metrics => format!("{} series", line.mimir().number(r#"count({__name__!=""})"#).await?),
+                Signal::Metrics => {
+                    format!("{} series", line.mimir().number(r#"count({__name__!=""})"#).await?)
+                }
             };
             lines.push(format!(
                 "{word:<9}{:>12}{:>12}{stored:>14}{:>9}{:>9.1}",

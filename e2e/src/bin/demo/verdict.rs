@@ -45,7 +45,8 @@ impl Verdict {
         let edge = Page::read(&reqwest::Client::new(), &line.edge_admin_url()).await?;
         let mut rows = Vec::new();
         for (signal, sdk_acked) in Signal::ALL.into_iter().zip(exported.0) {
-            let edge_acked = whole(edge.sum("edge_publisher_acked_items_total", &[("signal", signal.as_str())]));
+            let edge_acked =
+                whole(edge.sum("edge_publisher_acked_items_total", &[("signal", signal.as_str())]));
             rows.push(Row { signal, sdk_acked, edge_acked, stored: stored(line, signal).await? });
         }
         let rows = rows.try_into().ok().context("there are three signals")?;
@@ -94,7 +95,8 @@ async fn stored(line: &Line, signal: Signal) -> Result<u64> {
         Signal::Traces => line.clickhouse().count("otel_traces").await,
         Signal::Metrics => {
             // A histogram point becomes a sample of each bucket, of the sum and of the count: count the counts.
-            let points = r#"sum(count_over_time({__name__!~".+_bucket|.+_sum|target_info"}[1h]))"#;
+            let points =
+                r#"sum(count_over_time({__name__=~".+",__name__!~".+_bucket|.+_sum|target_info"}[1h]))"#;
             Ok(whole(line.mimir().number(points).await?))
         }
     }
