@@ -2,12 +2,12 @@
 
 use devstack::supervisor;
 
-use crate::{Watched, devstack, run, servers_of};
+use crate::{Place, Watched, devstack, run, servers_of};
 
 #[test]
 fn up_stays_until_down_and_every_command_tells_the_truth() {
-    let folder = tempfile::tempdir().unwrap();
-    let place = folder.path().to_str().unwrap();
+    let folder = Place::new();
+    let place = folder.as_str();
     let at = |command: &str| run(&mut devstack(&[command, "--dir", place]));
 
     let (found, _, complaints) = at("status");
@@ -54,8 +54,8 @@ fn up_stays_until_down_and_every_command_tells_the_truth() {
 
 #[test]
 fn a_killed_supervisor_takes_the_servers_with_it_and_up_works_again() {
-    let folder = tempfile::tempdir().unwrap();
-    let place = folder.path().to_str().unwrap();
+    let folder = Place::new();
+    let place = folder.as_str();
     let up = ["up", "--dir", place, "--part", "clickhouse"];
     assert!(run(&mut devstack(&up)).0);
     let state = supervisor::state(folder.path()).unwrap();

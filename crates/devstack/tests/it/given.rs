@@ -5,13 +5,13 @@ use std::net::TcpListener;
 use devstack::supervisor::{self, Health};
 use devstack::{Part, Stack, StackOptions};
 
-use crate::{devstack, run};
+use crate::{Place, devstack, run};
 
 #[test]
 fn given_servers_are_used_and_survive_down() {
     let theirs = Stack::up(StackOptions::own(&[Part::Clickhouse, Part::Mimir])).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let place = folder.path().to_str().unwrap();
+    let folder = Place::new();
+    let place = folder.as_str();
     let mut up = devstack(&["up", "--dir", place, "--part", "clickhouse", "--part", "mimir"]);
     up.envs(theirs.endpoints().variables());
     let (up, printed, complaints) = run(&mut up);
@@ -30,8 +30,8 @@ fn given_servers_are_used_and_survive_down() {
 
 /// `up` with `variable` naming something that is no server of that kind must fail and say so.
 fn check_refused(part: Part, address: &str) {
-    let folder = tempfile::tempdir().unwrap();
-    let place = folder.path().to_str().unwrap();
+    let folder = Place::new();
+    let place = folder.as_str();
     let mut up = devstack(&["up", "--foreground", "--dir", place, "--part", part.as_str()]);
     let (up, _, complaints) = run(up.env(part.variable(), address));
     assert!(!up);

@@ -8,6 +8,7 @@ mod life;
 mod services;
 
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
@@ -26,6 +27,29 @@ fn devstack(args: &[&str]) -> Command {
         command.env_remove(variable);
     }
     command
+}
+
+/// A folder for a supervised stack, which a failing test does not leave running.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn as_str(&self) -> &str {
+        self.path().to_str().unwrap()
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        run(&mut devstack(&["down", "--dir", self.as_str()]));
+    }
 }
 
 /// Runs a command to its end; what it printed as text.
