@@ -10,7 +10,7 @@
 //! - Every part is pinned by version and checksum and kept in a cache outside the tree ([`Cache`]).
 //! - [`Stack::up`] returns when each server has answered a real request, and not before.
 //! - No server outlives the process that started it, however that one ends, and temporary data goes with it.
-//! - Tests that only need servers take [`shared`]; tests of faults take a stack of their own ([`StackOptions::own`])
+//! - Tests that only need servers take [`shared()`]; tests of faults take a stack of their own ([`StackOptions::own`])
 //!   and stop, kill or freeze its parts ([`Server`]).
 //! - Servers that the user has already are used instead when `KAFKA_BROKERS`, `CLICKHOUSE_URL` or `MIMIR_URL` are set.
 //!
