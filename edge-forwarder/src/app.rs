@@ -25,6 +25,7 @@ pub struct App {
     budget: MemoryBudget,
     publisher: Publisher,
     receiver: Receiver,
+    kafka: Condition,
     grpc: TcpListener,
     http: TcpListener,
 }
@@ -36,9 +37,10 @@ impl App {
         let metrics = runtime.register_metrics(|registry| Metrics::register(registry, &budget));
         let publisher = Publisher::start(&config.publisher, &metrics).context("start the kafka producer")?;
         let receiver = Receiver::new(config.receivers.clone(), budget.clone(), publisher.clone(), metrics);
+        let kafka = runtime.readiness().condition("kafka");
         let grpc = bind(config.receivers.grpc_listen).await?;
         let http = bind(config.receivers.http_listen).await?;
-        Ok(App { config, runtime, budget, publisher, receiver, grpc, http })
+        Ok(App { config, runtime, budget, publisher, receiver, kafka, grpc, http })
     }
 
     /// Where OTLP/gRPC is served.
@@ -59,8 +61,7 @@ impl App {
     /// Serves until the shutdown token, then drains.
     pub async fn run(self) -> anyhow::Result<()> {
         tracing::info!(grpc = %self.grpc_address()?, http = %self.http_address()?, "receivers listen");
-        let App { config, runtime, publisher, receiver, grpc, http, .. } = self;
-        let kafka = runtime.readiness().condition("kafka");
+        let App { config, runtime, publisher, receiver, kafka, grpc, http, .. } = self;
         let watching = tokio::spawn(watch_kafka(kafka, publisher.clone()));
         let server = &config.receivers.server;
         let shutdown = runtime.shutdown();

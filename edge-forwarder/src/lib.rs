@@ -26,5 +26,8 @@ pub use app::App;
 pub use config::Config;
 
 /// What the program is called, in its logs, its environment variables and its reference page.
-pub const SERVICE: service_runtime::Service =
-    service_runtime::Service { name: "edge-forwarder", env_prefix: "EDGE", version: env!("CARGO_PKG_VERSION") };
+pub const SERVICE: service_runtime::Service = service_runtime::Service {
+    name: "edge-forwarder",
+    env_prefix: "EDGE",
+    version: env!("CARGO_PKG_VERSION"),
+};

@@ -16,6 +16,7 @@
 
 use std::{
     hash::{BuildHasher, RandomState},
+    num::NonZeroU32,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -24,17 +25,20 @@ use std::{
 };
 
 use bytes::Bytes;
-use kafka_client::{ClientError, Producer};
+use kafka_client::{ClientError, Producer, ProducerConfig};
+use service_runtime::error_chain::ErrorChain;
 use telemetry_wire::{
     Signal,
     headers::{Encoding, RecordHeaders},
 };
+use tokio::sync::OnceCell;
 use tokio_util::task::TaskTracker;
 
 use crate::{budget::Reservation, config::PublisherConfig, metrics::Metrics};
 use delivery::Settlement;
 use route::Route;
 
+mod dead_letter;
 mod delivery;
 mod outcome;
 mod route;
@@ -64,6 +68,9 @@ pub struct Publisher {
 #[derive(Debug)]
 struct Shared {
     producer: Producer,
+    /// For records that a broker has to judge one by one; started by the first of them.
+    solo: OnceCell<Producer>,
+    solo_config: ProducerConfig,
     /// The largest value of a record, in bytes.
     max_value_bytes: usize,
     routes: [Route; 3],
@@ -94,6 +101,11 @@ impl Publisher {
         }
         let shared = Shared {
             producer,
+            solo: OnceCell::new(),
+            solo_config: ProducerConfig {
+                max_batch_records: Some(NonZeroU32::MIN),
+                ..config.producer.clone()
+            },
             max_value_bytes: config.max_value_bytes(),
             routes,
             identity: Identity::new(&config.edge_id),
@@ -107,6 +119,9 @@ impl Publisher {
     pub(crate) async fn publish(&self, batch: Batch) -> Result<Published, Unpublished> {
         let shared = &self.shared;
         let (signal, items) = (batch.signal, batch.items);
+        if shared.settling.is_closed() {
+            return Err(Unpublished::Draining);
+        }
         shared.metrics.count_taken(signal, items, batch.request.len());
         let settling = shared.settling.spawn(Arc::clone(shared).settle(batch));
         settling.await.unwrap_or_else(|failed| {
@@ -140,6 +155,15 @@ impl Shared {
         }
         let blocked = Unpublished::TopicBlocked { signal: route.signal.as_str() };
         route.topic.partitions(&self.producer).ok_or(blocked)
+    }
+
+    /// The producer whose batches hold one record each.
+    async fn solo(&self) -> Result<&Producer, Unpublished> {
+        let start = async || Producer::new(&self.solo_config);
+        self.solo.get_or_try_init(start).await.map_err(|error| {
+            tracing::error!(error = %ErrorChain(&error), "cannot start the producer for single records");
+            Unpublished::NotAcknowledged
+        })
     }
 
     async fn settle(self: Arc<Self>, batch: Batch) -> Result<Published, Unpublished> {

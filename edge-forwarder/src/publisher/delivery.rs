@@ -1,48 +1,46 @@
 //! Settles one request: sends its pieces, waits for their reports, cuts what is too large, dead-letters what no record can hold.
+//!
+//! A broker judges the size of a *batch*, so "too large" may be said of a record that only shared one. Such a record is sent
+//! again alone, by the producer whose batches hold one record; only what is refused there is cut smaller, and only a single
+//! item refused there is dead-lettered.
 
 use std::{collections::VecDeque, error::Error};
 
 use bytes::Bytes;
 use kafka_client::{Delivery, DeliveryError, DeliveryErrorKind, OutgoingRecord, SendError};
 use service_runtime::error_chain::ErrorChain;
-use telemetry_wire::{
-    headers::dead_letter,
-    split::{Grouping, Oversize, Piece, Split, SplitOptions, split},
+use telemetry_wire::split::{Grouping, Piece, Split, SplitOptions, split};
+
+use super::{
+    Published, Shared, Unpublished,
+    dead_letter::{DeadLetter, HEAD_BYTES},
+    route::Route,
+    topic::Topic,
 };
-
-use super::{Published, Shared, Unpublished, route::Route, topic::Topic};
 use crate::budget::Reservation;
-
-/// How much of an item that no record can hold goes to the dead-letter topic: enough to know whose it is.
-const HEAD_BYTES: usize = 64 * 1024;
 
 /// How often a record is sent again by itself after the producer's session broke; after that the sender decides.
 const MAX_RESENDS: u32 = 1;
 
 /// The state of one request.
 pub(super) struct Settlement<'a> {
-    shared: &'a Shared,
-    route: &'a Route,
-    received_at: u64,
+    pub(super) shared: &'a Shared,
+    pub(super) route: &'a Route,
+    pub(super) received_at: u64,
+    pub(super) published: Published,
+    partitions: i32,
     reservation: Reservation,
-    published: Published,
+    waiting: VecDeque<Waiting>,
+    sent: VecDeque<(Waiting, Delivery)>,
 }
 
-/// A record whose report is awaited.
-struct Sent {
+/// A piece to send.
+#[derive(Clone)]
+struct Waiting {
     piece: Piece,
+    /// By the producer whose batches hold one record.
+    is_alone: bool,
     resends: u32,
-    delivery: Delivery,
-}
-
-/// Items that no record of the topic can hold.
-struct DeadLetter<'a> {
-    value: Bytes,
-    items: u64,
-    reason: &'static str,
-    /// Encoded size of what was given up, when `value` is only its head.
-    original_bytes: Option<usize>,
-    detail: &'a str,
 }
 
 impl<'a> Settlement<'a> {
@@ -52,7 +50,16 @@ impl<'a> Settlement<'a> {
         received_at: u64,
         reservation: Reservation,
     ) -> Settlement<'a> {
-        Settlement { shared, route, received_at, reservation, published: Published::default() }
+        Settlement {
+            shared,
+            route,
+            received_at,
+            published: Published::default(),
+            partitions: 0,
+            reservation,
+            waiting: VecDeque::new(),
+            sent: VecDeque::new(),
+        }
     }
 
     /// Items that have an outcome already.
@@ -63,43 +70,76 @@ impl<'a> Settlement<'a> {
     /// Runs to the end of every record that was sent, also when one of them fails: a report that nobody awaits is an item that
     /// nobody counts.
     pub(super) async fn run(&mut self, request: &Bytes) -> Result<Published, Unpublished> {
-        if self.shared.settling.is_closed() {
-            return Err(Unpublished::Draining);
-        }
-        let partitions = self.shared.partitions(self.route)?;
-        let bucket = |hash: &[u8; 16]| self.route.bucket(hash, partitions);
+        self.partitions = self.shared.partitions(self.route)?;
+        let bucket = |hash: &[u8; 16]| self.route.bucket(hash, self.partitions);
         let cut = self.cut(request, self.route.grouping(&bucket), self.shared.max_value_bytes)?;
         self.count_copies(request, &cut)?;
-        let mut sent = VecDeque::new();
-        let mut failure = self.send_all(cut, partitions, &mut sent).await.err();
-        while let Some(next) = sent.pop_front() {
-            let settled = match self.settle(next).await {
-                Ok(None) => continue,
-                Ok(Some((cut, resends))) => self.send_again(cut, resends, partitions, &mut sent).await,
-                Err(unpublished) => Err(unpublished),
-            };
-            failure = failure.or(settled.err());
+        let mut failure = self.take(cut, false).await.err();
+        loop {
+            while let Some(next) = self.waiting.pop_front() {
+                failure = failure.or(self.send(next).await.err());
+            }
+            let Some((sent, delivery)) = self.sent.pop_front() else { break };
+            failure = failure.or(self.settle(sent, delivery).await.err());
+            if failure.is_some() {
+                // The sender keeps the whole request; what has not been sent need not be.
+                self.waiting.clear();
+            }
         }
         failure.map_or(Ok(self.published), Err)
     }
 
-    /// Awaits one report. `Some` is what to send in its place.
-    async fn settle(&mut self, sent: Sent) -> Result<Option<(Split, u32)>, Unpublished> {
-        let Sent { piece, resends, delivery } = sent;
+    /// Dead-letters what no record can hold and queues the rest.
+    async fn take(&mut self, cut: Split, is_alone: bool) -> Result<(), Unpublished> {
+        let pieces = cut.pieces.into_iter();
+        self.waiting.extend(pieces.map(|piece| Waiting { piece, is_alone, resends: 0 }));
+        for oversize in cut.oversize {
+            self.dead_letter(DeadLetter::from_oversize(oversize)).await?;
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self, next: Waiting) -> Result<(), Unpublished> {
+        let producer = if next.is_alone { self.shared.solo().await? } else { &self.shared.producer };
+        let piece = &next.piece;
+        let headers = self.shared.identity.headers(piece.items, self.received_at).encode();
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_slice())).collect();
+        let record = OutgoingRecord {
+            topic: self.route.topic.name(),
+            partition: Some(self.route.partition(piece, self.partitions)),
+            key: piece.key.as_deref(),
+            value: &piece.value,
+            headers: &headers,
+        };
+        match producer.send(record) {
+            Ok(delivery) => {
+                self.sent.push_back((next, delivery));
+                Ok(())
+            }
+            Err(error @ SendError::RecordTooLarge { .. }) => self.smaller(&next.piece, &error).await,
+            Err(error) => Err(self.unsent(&self.route.topic, &error)),
+        }
+    }
+
+    /// Awaits one report and queues what has to be sent in the record's place.
+    async fn settle(&mut self, sent: Waiting, delivery: Delivery) -> Result<(), Unpublished> {
         let error = match delivery.await {
             Ok(_) => {
-                self.acked(&piece);
-                return Ok(None);
+                self.acked(&sent.piece);
+                return Ok(());
             }
             Err(error) => error,
         };
         match error.kind() {
+            DeliveryErrorKind::Record if sent.is_alone => self.smaller(&sent.piece, &error).await,
             DeliveryErrorKind::Record => {
-                self.smaller(&piece, &error).await.map(|cut| cut.map(|cut| (cut, resends)))
+                self.route.topic.note_refused_batch(&error);
+                self.waiting.push_back(Waiting { is_alone: true, ..sent });
+                Ok(())
             }
-            DeliveryErrorKind::Fatal if resends < MAX_RESENDS => {
-                let again = Split { pieces: vec![piece], oversize: Vec::new() };
-                Ok(Some((again, resends + 1)))
+            DeliveryErrorKind::Fatal if sent.resends < MAX_RESENDS => {
+                self.waiting.push_back(Waiting { resends: sent.resends + 1, ..sent });
+                Ok(())
             }
             _ => Err(self.unpublished(&self.route.topic, &error)),
         }
@@ -113,77 +153,35 @@ impl<'a> Settlement<'a> {
         self.published.acked += piece.items;
     }
 
-    async fn send_all(
-        &mut self,
-        cut: Split,
-        partitions: i32,
-        sent: &mut VecDeque<Sent>,
-    ) -> Result<(), Unpublished> {
-        self.send_again(cut, 0, partitions, sent).await
-    }
-
-    async fn send_again(
-        &mut self,
-        cut: Split,
-        resends: u32,
-        partitions: i32,
-        sent: &mut VecDeque<Sent>,
-    ) -> Result<(), Unpublished> {
-        let mut waiting = VecDeque::from(cut.pieces);
-        for oversize in cut.oversize {
-            self.dead_letter(DeadLetter::from_oversize(oversize)).await?;
-        }
-        while let Some(piece) = waiting.pop_front() {
-            match self.send(&piece, partitions) {
-                Ok(delivery) => sent.push_back(Sent { piece, resends, delivery }),
-                Err(error @ SendError::RecordTooLarge { .. }) => {
-                    let Some(cut) = self.smaller(&piece, &error).await? else { continue };
-                    for oversize in cut.oversize {
-                        self.dead_letter(DeadLetter::from_oversize(oversize)).await?;
-                    }
-                    cut.pieces.into_iter().rev().for_each(|piece| waiting.push_front(piece));
-                }
-                Err(error) => return Err(self.unsent(&self.route.topic, &error)),
-            }
-        }
-        Ok(())
-    }
-
-    fn send(&self, piece: &Piece, partitions: i32) -> Result<Delivery, SendError> {
-        let headers = self.shared.identity.headers(piece.items, self.received_at).encode();
-        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_slice())).collect();
-        self.shared.producer.send(OutgoingRecord {
-            topic: self.route.topic.name(),
-            partition: Some(self.route.partition(piece, partitions)),
-            key: piece.key.as_deref(),
-            value: &piece.value,
-            headers: &headers,
-        })
-    }
-
-    /// A record that can never be stored as it is: cut in halves while it has more than one item, else dead-lettered.
+    /// In place of a record that can never be stored as it is: smaller ones, or, for a single item, a dead letter.
     async fn smaller(
         &mut self,
         piece: &Piece,
         cause: &(dyn Error + Send + Sync + 'static),
-    ) -> Result<Option<Split>, Unpublished> {
-        if piece.items > 1 {
-            let mut cut = self.cut(&piece.value, Grouping::Whole, piece.value.len() / 2)?;
-            for smaller in &mut cut.pieces {
-                smaller.key = piece.key.clone();
-                smaller.bucket = piece.bucket;
-            }
-            return Ok(Some(cut));
+    ) -> Result<(), Unpublished> {
+        if let Some(cut) = self.cut_smaller(piece)? {
+            return self.take(cut, true).await;
         }
         let detail = ErrorChain(cause).to_string();
-        let whole = DeadLetter {
-            value: piece.value.clone(),
-            items: piece.items,
-            reason: "record_refused",
-            original_bytes: None,
-            detail: &detail,
-        };
-        self.dead_letter(whole).await?;
+        self.dead_letter(DeadLetter::whole(piece, &detail)).await
+    }
+
+    /// Halves, or the next unequal parts in which every item still has its place; `None` when there is no such cut.
+    fn cut_smaller(&self, piece: &Piece) -> Result<Option<Split>, Unpublished> {
+        if piece.items < 2 {
+            return Ok(None);
+        }
+        let bytes = piece.value.len();
+        for max_bytes in [bytes / 2, bytes / 4 * 3, bytes - 1] {
+            let mut cut = self.cut(&piece.value, Grouping::Whole, max_bytes)?;
+            if cut.oversize.is_empty() {
+                for smaller in &mut cut.pieces {
+                    smaller.key.clone_from(&piece.key);
+                    smaller.bucket = piece.bucket;
+                }
+                return Ok(Some(cut));
+            }
+        }
         Ok(None)
     }
 
@@ -191,7 +189,7 @@ impl<'a> Settlement<'a> {
         let options = SplitOptions { grouping, max_bytes, head_bytes: HEAD_BYTES };
         split(self.route.signal, request, &options).map_err(|malformed| {
             // Inspection has passed it, so this is a bug; refusing keeps the data with the sender.
-            tracing::error!(error = %malformed, signal = self.route.signal.as_str(), "an inspected request could not be cut");
+            tracing::error!(error = %malformed, topic = self.route.topic.name(), "an inspected request could not be cut");
             Unpublished::NotAcknowledged
         })
     }
@@ -204,55 +202,8 @@ impl<'a> Settlement<'a> {
         self.reservation.grow(copied).map_err(|_| Unpublished::Memory)
     }
 
-    async fn dead_letter(&mut self, letter: DeadLetter<'_>) -> Result<(), Unpublished> {
-        let result = match self.send_dead_letter(&letter).await {
-            Err(Failure::TooLarge) if letter.value.len() > HEAD_BYTES => {
-                self.send_dead_letter(&letter.head_only()).await
-            }
-            result => result,
-        };
-        match result {
-            Ok(()) => {
-                let Settlement { shared, route, .. } = self;
-                route.dead_letter_topic.note_taken();
-                shared.metrics.count_record(route.dead_letter_topic.name());
-                shared.metrics.count_dead_lettered(route.signal, letter.reason, letter.items);
-                self.published.dead_lettered += letter.items;
-                Ok(())
-            }
-            Err(Failure::TooLarge) => Err(Unpublished::TopicBlocked { signal: self.route.signal.as_str() }),
-            Err(Failure::Unpublished(unpublished)) => Err(unpublished),
-        }
-    }
-
-    async fn send_dead_letter(&self, letter: &DeadLetter<'_>) -> Result<(), Failure> {
-        let mut headers = self.shared.identity.headers(letter.items, self.received_at).encode();
-        headers.push((dead_letter::REASON, letter.reason.into()));
-        headers.push((dead_letter::DETAIL, letter.detail.into()));
-        headers.push((dead_letter::SOURCE_TOPIC, self.route.topic.name().into()));
-        if let Some(bytes) = letter.original_bytes {
-            headers.push((dead_letter::ORIGINAL_BYTES, bytes.to_string().into_bytes()));
-        }
-        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_slice())).collect();
-        let topic = &self.route.dead_letter_topic;
-        let record = OutgoingRecord {
-            topic: topic.name(),
-            partition: None,
-            key: None,
-            value: &letter.value,
-            headers: &headers,
-        };
-        let delivery = self.shared.producer.send(record).map_err(|error| match error {
-            SendError::RecordTooLarge { .. } => Failure::TooLarge,
-            error => Failure::Unpublished(self.unsent(topic, &error)),
-        })?;
-        delivery.await.map(|_| ()).map_err(|error| match error.kind() {
-            DeliveryErrorKind::Record => Failure::TooLarge,
-            _ => Failure::Unpublished(self.unpublished(topic, &error)),
-        })
-    }
-
-    fn unsent(&self, topic: &Topic, error: &SendError) -> Unpublished {
+    /// Why nothing was sent, as the sender is told.
+    pub(super) fn unsent(&self, topic: &Topic, error: &SendError) -> Unpublished {
         match error {
             SendError::QueueFull => Unpublished::QueueFull,
             SendError::UnknownTopic | SendError::InvalidTopic => self.blocked(topic, error),
@@ -263,7 +214,8 @@ impl<'a> Settlement<'a> {
         }
     }
 
-    fn unpublished(&self, topic: &Topic, error: &DeliveryError) -> Unpublished {
+    /// Why a record was not acknowledged, as the sender is told.
+    pub(super) fn unpublished(&self, topic: &Topic, error: &DeliveryError) -> Unpublished {
         match error.kind() {
             DeliveryErrorKind::Topic => self.blocked(topic, error),
             DeliveryErrorKind::Record | DeliveryErrorKind::Fatal | DeliveryErrorKind::Retryable => {
@@ -276,33 +228,5 @@ impl<'a> Settlement<'a> {
     fn blocked(&self, topic: &Topic, cause: &(dyn Error + 'static)) -> Unpublished {
         topic.note_blocked(cause);
         Unpublished::TopicBlocked { signal: self.route.signal.as_str() }
-    }
-}
-
-/// Why a dead letter was not taken.
-enum Failure {
-    TooLarge,
-    Unpublished(Unpublished),
-}
-
-impl DeadLetter<'_> {
-    fn from_oversize(oversize: Oversize) -> DeadLetter<'static> {
-        DeadLetter {
-            value: oversize.head,
-            items: oversize.items,
-            reason: oversize.reason.as_str(),
-            original_bytes: Some(oversize.size),
-            detail: "it does not fit in one record",
-        }
-    }
-
-    fn head_only(&self) -> DeadLetter<'_> {
-        DeadLetter {
-            value: self.value.slice(..HEAD_BYTES.min(self.value.len())),
-            items: self.items,
-            reason: self.reason,
-            original_bytes: Some(self.original_bytes.unwrap_or(self.value.len())),
-            detail: self.detail,
-        }
     }
 }

@@ -14,11 +14,12 @@ use service_runtime::error_chain::ErrorChain;
 pub(super) struct Topic {
     name: String,
     is_blocked: AtomicBool,
+    has_refused_batches: AtomicBool,
 }
 
 impl Topic {
     pub(super) fn new(name: String) -> Topic {
-        Topic { name, is_blocked: AtomicBool::new(false) }
+        Topic { name, is_blocked: AtomicBool::new(false), has_refused_batches: AtomicBool::new(false) }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -37,6 +38,14 @@ impl Topic {
         }
     }
 
+    /// The broker refused a batch for good: its records go on one by one, which is slow and a sign of limits that do not fit.
+    pub(super) fn note_refused_batch(&self, cause: &(dyn Error + 'static)) {
+        if !self.has_refused_batches.swap(true, Ordering::Relaxed) {
+            let topic = &self.name;
+            tracing::warn!(topic, error = %ErrorChain(cause), "the broker refuses batches; is the topic's max.message.bytes below kafka.producer.max_message_bytes?");
+        }
+    }
+
     /// The broker took a record.
     pub(super) fn note_taken(&self) {
         // The load keeps the common case free of a write to a shared cache line.
@@ -47,7 +56,7 @@ impl Topic {
 
     /// Why records would be refused now.
     pub(super) fn obstacle(&self, producer: &Producer) -> Option<String> {
-        let Topic { name, is_blocked } = self;
+        let Topic { name, is_blocked, .. } = self;
         if self.partitions(producer).is_none() {
             return Some(format!("topic {name} is not known to the broker"));
         }

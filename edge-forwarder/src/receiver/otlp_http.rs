@@ -18,7 +18,10 @@ use super::{
     decompress::Encoding,
     json,
 };
-use crate::{metrics::Transport, publisher::Published};
+use crate::{
+    metrics::Transport,
+    publisher::{Published, Unpublished},
+};
 
 /// JSON bodies above this many bytes are turned into protobuf on a blocking thread: at some 200 MB/s a larger one would hold a
 /// runtime worker for milliseconds.
@@ -110,7 +113,11 @@ async fn export(
         Format::Json => {
             let receiver = receiver.clone();
             let transcoded = tokio::task::spawn_blocking(move || to_protobuf(&receiver, signal, received));
-            transcoded.await.map_err(|_| Refusal::Memory)??
+            transcoded.await.map_err(|failed| {
+                // A panic, which is a bug, or the end of the runtime; either way the sender keeps its data.
+                tracing::error!(error = %failed, "a JSON request was not converted");
+                Unpublished::Draining
+            })??
         }
     };
     receiver.accept(signal, request).await

@@ -3,10 +3,14 @@
 use std::{
     future::Future,
     net::SocketAddr,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        LazyLock,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
+use devstack::{Part, Stack, StackOptions};
 use edge_forwarder::{App, Config, budget::MemoryBudget};
 use kafka_client::{
     ConnectionConfig, Consumer, ConsumerConfig, ConsumerEvent, Record,
@@ -49,6 +53,14 @@ pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
 }
 
+/// The broker of this run: the one named by `KAFKA_BROKERS`, else one that ends with this process. The edge needs no other server.
+fn shared_broker() -> &'static str {
+    static BROKER: LazyLock<Stack> = LazyLock::new(|| {
+        Stack::up(StackOptions { parts: vec![Part::Kafka], ..StackOptions::default() }).unwrap()
+    });
+    &BROKER.endpoints().kafka_brokers
+}
+
 impl Topics {
     pub(crate) fn at(brokers: &str) -> Topics {
         static NEXT: AtomicU32 = AtomicU32::new(0);
@@ -58,8 +70,7 @@ impl Topics {
 
     /// The topics of a test at the shared broker, created.
     pub(crate) async fn create() -> Topics {
-        let endpoints = tokio::task::spawn_blocking(devstack::shared).await.unwrap();
-        let topics = Topics::at(&endpoints.kafka_brokers);
+        let topics = Topics::at(tokio::task::spawn_blocking(shared_broker).await.unwrap());
         let specs: Vec<_> = Signal::ALL
             .map(|signal| topics.of(signal))
             .into_iter()
@@ -97,7 +108,8 @@ impl Topics {
                 _ => {}
             }
         }
-        consumer.shutdown().await;
+        drop(events);
+        within("the reader's end", consumer.shutdown()).await;
         records
     }
 }
@@ -121,6 +133,8 @@ impl Edge {
 
     /// Starts an edge; `more` is YAML at the top level of its configuration.
     pub(crate) async fn start(topics: Topics, more: &str) -> Edge {
+        // Shown when a test fails.
+        let _ = tracing_subscriber::fmt().with_test_writer().with_ansi(false).try_init();
         let [logs, traces, metrics] = Signal::ALL.map(|signal| topics.of(signal));
         let environment = [
             ("EDGE__KAFKA__BROKERS", topics.brokers.as_str()),

@@ -119,7 +119,7 @@ impl<'a> Seed<'a> {
 
     fn put_hex<E: de::Error>(mut self, text: &str) -> Result<(), E> {
         let digits = text.as_bytes();
-        if digits.len() % 2 != 0 || !digits.iter().all(u8::is_ascii_hexdigit) {
+        if !digits.len().is_multiple_of(2) || !digits.iter().all(u8::is_ascii_hexdigit) {
             let name = self.field.name;
             return Err(E::custom(format_args!("{name}: {:?} is not hex of whole bytes", shortened(text))));
         }
