@@ -6,7 +6,7 @@
 
 mod read;
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 use rdkafka::{ClientConfig, config::RDKafkaLogLevel};
 use service_runtime::{Secret, tls::TlsConfig};
@@ -114,6 +114,8 @@ pub struct ProducerConfig {
     /// Largest record and largest batch, in bytes before compression. Must not be above the topic's
     /// `max.message.bytes`, or the broker refuses whole batches.
     pub max_message_bytes: u32,
+    /// Most records of one batch; `None` leaves it to the sizes. 1 makes a broker's refusal say something about one record.
+    pub max_batch_records: Option<NonZeroU32>,
     /// Bytes of records waiting or in flight; beyond it `send` answers "queue full". Rounded down to KiB.
     pub queue_bytes: u64,
     /// After this time without an acknowledgement a record is given up as retryable.
@@ -165,6 +167,7 @@ impl ProducerConfig {
             compression_level: None,
             linger: Self::DEFAULT_LINGER,
             max_message_bytes: Self::DEFAULT_MAX_MESSAGE_BYTES,
+            max_batch_records: None,
             queue_bytes: Self::DEFAULT_QUEUE_BYTES,
             delivery_timeout: Self::DEFAULT_DELIVERY_TIMEOUT,
         }
@@ -188,6 +191,9 @@ impl ProducerConfig {
             .set("topic.metadata.propagation.max.ms", millis(TOPIC_PROPAGATION.min(self.delivery_timeout)));
         if let Some(level) = self.compression_level {
             client.set("compression.level", level.to_string());
+        }
+        if let Some(records) = self.max_batch_records {
+            client.set("batch.num.messages", records.to_string());
         }
         client
     }
