@@ -37,7 +37,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, timeout},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::{
     assignment::{Assignment, Decoded, PartitionId},
@@ -223,7 +223,6 @@ impl<S: Sink> Pipeline<S> {
         let Some(state) = self.assignment.get_mut(id).filter(|state| !state.is_delivering) else { return false };
         let Some(open) = state.open.take() else { return false };
         state.is_delivering = true;
-        state.dead_letters += 1;
         let (id, cancel, delivery) = (id.clone(), state.cancel.clone(), Arc::clone(&self.wiring.delivery));
         self.work.spawn(async move {
             let offsets = open.fragments.iter().map(|fragment| fragment.origin.offset).collect();
@@ -315,12 +314,14 @@ impl<S: Sink> Pipeline<S> {
         for (generation, offsets) in self.assignment.start_commits() {
             let id = |topic: &Arc<str>, partition| PartitionId { topic: Arc::clone(topic), partition, generation };
             let ids = offsets.iter().map(|offset| id(&offset.topic, offset.partition)).collect();
+            debug!(generation, ?offsets, "offsets are being committed");
             let committing = self.wiring.consumer.commit(generation, offsets);
             self.work.spawn(async move { Done::Commit { ids, result: committing.await } });
         }
     }
 
     fn on_committed(&mut self, ids: &[PartitionId], result: Result<(), CommitError>) {
+        debug!(?ids, ?result, "commit is answered");
         for id in ids {
             if let Some(state) = self.assignment.get_mut(id) {
                 state.tracker.commit_finished(result.is_ok());

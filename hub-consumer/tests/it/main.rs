@@ -2,5 +2,10 @@
 
 mod blocks;
 mod database;
+mod decode;
 mod insert;
+mod line;
+mod migrate;
 mod native_block;
+mod oracle;
+mod pipeline;
