@@ -174,8 +174,10 @@ impl ProducerConfig {
     }
 
     pub(crate) fn client_config(&self) -> ClientConfig {
-        /// librdkafka's default grace for a topic that has just been created.
-        const TOPIC_PROPAGATION: Duration = Duration::from_secs(30);
+        /// Grace for a topic that the cluster does not know yet: long enough for one that has just been created. Half
+        /// of the delivery timeout at most, or records for a topic that does not exist would time out instead of
+        /// saying so.
+        const TOPIC_PROPAGATION: Duration = Duration::from_secs(10);
         let mut client = self.connection.client_config();
         client
             .set("acks", "all")
@@ -188,7 +190,10 @@ impl ProducerConfig {
             .set("queue.buffering.max.kbytes", (self.queue_bytes / 1024).max(1).to_string())
             .set("queue.buffering.max.messages", "100000")
             .set("message.timeout.ms", millis(self.delivery_timeout))
-            .set("topic.metadata.propagation.max.ms", millis(TOPIC_PROPAGATION.min(self.delivery_timeout)));
+            .set(
+                "topic.metadata.propagation.max.ms",
+                millis(TOPIC_PROPAGATION.min(self.delivery_timeout / 2)),
+            );
         if let Some(level) = self.compression_level {
             client.set("compression.level", level.to_string());
         }

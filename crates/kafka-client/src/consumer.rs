@@ -79,7 +79,7 @@ pub struct Consumer {
 /// What the owner asks of the poll thread.
 enum Command {
     Commit { generation: u64, offsets: Vec<CommitOffset>, reply: CommitReply },
-    Seek { generation: u64, topic: Arc<str>, partition: i32, offset: i64, reply: CommitReply },
+    Seek { generation: u64, target: CommitOffset, reply: CommitReply },
 }
 
 /// Everything that reaches the poll thread from outside of it.
@@ -108,7 +108,8 @@ impl Consumer {
         let wake = doorbell.clone();
         client.set_nonempty_callback(move || wake.ring());
         let client = Arc::new(client);
-        let names: Vec<&str> = topics.iter().map(AsRef::as_ref).collect();
+        let topics: Vec<String> = topics.iter().map(|topic| topic.as_ref().to_owned()).collect();
+        let names: Vec<&str> = topics.iter().map(String::as_str).collect();
         client.subscribe(&names).map_err(|error| ClientError::Subscription(error.into()))?;
 
         let (commands, command_receiver) = mpsc::channel(COMMAND_CHANNEL_CAPACITY);
@@ -128,7 +129,8 @@ impl Consumer {
             group_id: config.group_id.clone(),
         };
         let inbox = Inbox { notices, commands: command_receiver, leaving };
-        PollLoop::new(config, client, inbox, events, doorbell, status, account)?.spawn(listener, finish)?;
+        PollLoop::new(config, topics, client, inbox, events, doorbell, status, account)?
+            .spawn(listener, finish)?;
         Ok((consumer, event_receiver))
     }
 
@@ -148,12 +150,14 @@ impl Consumer {
         self.command(refused, move |reply| Command::Commit { generation, offsets, reply })
     }
 
-    /// Continues a partition at `offset`: an operator's answer to
-    /// [`ConsumerEvent::OffsetOutOfRange`], or a step back. Records that are already in the event channel still come.
+    /// Continues a partition at `offset`: an operator's answer to [`ConsumerEvent::OffsetOutOfRange`], or a step back.
+    ///
+    /// A partition that is out of range is moved by committing the new position (without metadata) and joining the
+    /// group anew, so the owner sees its partitions revoked and assigned. Any other goes on at once; its records that
+    /// are in the event channel already still come.
     ///
     /// # Errors
-    /// [`CommitError::Stale`] when `generation` does not own the partition, [`CommitError::Failed`] when the client
-    /// refuses.
+    /// Those of [`Consumer::commit`].
     pub fn seek(
         &self,
         generation: u64,
@@ -161,10 +165,9 @@ impl Consumer {
         partition: i32,
         offset: i64,
     ) -> impl Future<Output = Result<(), CommitError>> + Send + 'static {
-        let topic = Arc::clone(topic);
-        let negative = CommitError::Malformed { reason: "offset is negative" };
-        let refused = if offset < 0 { Err(negative) } else { Ok(()) };
-        self.command(refused, move |reply| Command::Seek { generation, topic, partition, offset, reply })
+        let target = CommitOffset { topic: Arc::clone(topic), partition, offset, metadata: String::new() };
+        let refused = commits::refuse_malformed(std::slice::from_ref(&target));
+        self.command(refused, move |reply| Command::Seek { generation, target, reply })
     }
 
     /// First and next offset of every partition of a topic, owned or not.

@@ -31,6 +31,11 @@ impl Partition {
     pub(super) fn is_full(&self) -> bool {
         !self.over_mark && self.account.must_pause(false)
     }
+
+    /// Whether librdkafka was told to pause it.
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused
+    }
 }
 
 /// All owned partitions.

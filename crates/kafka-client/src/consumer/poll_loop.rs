@@ -78,6 +78,7 @@ enum RangeCheck {
 impl PollLoop {
     pub(super) fn new(
         config: &ConsumerConfig,
+        topics: Vec<String>,
         client: Arc<BaseConsumer<Context>>,
         inbox: Inbox,
         events: mpsc::Sender<ConsumerEvent>,
@@ -94,7 +95,7 @@ impl PollLoop {
             lookups,
             answers,
             partitions: Partitions::new(total),
-            rebalancer: Rebalancer::new(config.rebalance_timeout, doorbell),
+            rebalancer: Rebalancer::new(topics, config.rebalance_timeout, doorbell),
             commits: PendingCommits::default(),
             outlet: Outlet::new(events),
             status,
@@ -149,6 +150,7 @@ impl PollLoop {
             this.rebalancer.is_idle() && this.partitions.is_empty() && this.commits.is_empty()
         };
         while !given_back(&self) && Instant::now() < deadline {
+            self.rebalancer.cancel_rejoin();
             self.step(listener);
         }
         self.client.context().begin_closing();
@@ -261,10 +263,7 @@ impl PollLoop {
         while let Ok(command) = self.inbox.commands.try_recv() {
             match command {
                 Command::Commit { generation, offsets, reply } => self.commit(generation, &offsets, reply),
-                Command::Seek { generation, topic, partition, offset, reply } => {
-                    // The owner may have stopped waiting.
-                    let _ = reply.send(self.seek(generation, &topic, partition, offset));
-                }
+                Command::Seek { generation, target, reply } => self.seek(generation, target, reply),
             }
         }
     }
@@ -284,20 +283,29 @@ impl PollLoop {
         }
     }
 
-    fn seek(&mut self, generation: u64, topic: &str, id: i32, offset: i64) -> Result<(), CommitError> {
-        let stale = || CommitError::Stale { topic: topic.to_owned(), partition: id };
-        let (topic, partition) = self.partitions.get_mut(topic, id).ok_or_else(stale)?;
-        if partition.generation != generation || partition.revoking {
-            return Err(stale());
-        }
-        // Without a time limit of its own the call only queues the seek.
-        self.client
-            .seek(&topic, id, Offset::Offset(offset), Duration::ZERO)
-            .map_err(|error| CommitError::Failed(error.into()))?;
-        partition.position = offset;
-        partition.out_of_range = false;
-        self.outlet.forget_records(&topic, id);
-        Ok(())
+    fn seek(&mut self, generation: u64, target: CommitOffset, reply: CommitReply) {
+        let (id, offset) = (target.partition, target.offset);
+        let owned = self.partitions.get_mut(&target.topic, id);
+        let owned = owned.filter(|(_, owned)| owned.generation == generation && !owned.revoking);
+        let result = match owned {
+            None => Err(CommitError::Stale { topic: target.topic.to_string(), partition: id }),
+            Some((_, owned)) if owned.out_of_range => {
+                self.commits.issue(&self.client, &[target], reply);
+                self.rebalancer.want_rejoin();
+                return;
+            }
+            // Without a time limit of its own the call only queues the seek.
+            Some((topic, owned)) => {
+                let queued = self.client.seek(&topic, id, Offset::Offset(offset), Duration::ZERO);
+                if queued.is_ok() {
+                    owned.position = offset;
+                    self.outlet.forget_records(&topic, id);
+                }
+                queued.map_err(|error| CommitError::Failed(error.into()))
+            }
+        };
+        // The owner may have stopped waiting.
+        let _ = reply.send(result);
     }
 
     fn take_answers(&mut self) {
@@ -312,9 +320,12 @@ impl PollLoop {
                 }
                 Answer::Ranges(ranges) => {
                     self.range_check = RangeCheck::None;
-                    for (owned, range) in ranges {
-                        self.judge_range(&owned, range);
+                    let known = ranges.into_iter().map(|(owned, range)| self.judge_range(&owned, range));
+                    if known.fold(false, |any, found| any | found) || self.range_check == RangeCheck::Wanted {
+                        continue;
                     }
+                    warn!("a partition was stopped for its position, yet all positions are in their logs");
+                    self.rebalancer.want_rejoin();
                 }
                 Answer::Probe(answered) => {
                     if answered {
@@ -326,40 +337,38 @@ impl PollLoop {
         }
     }
 
-    /// librdkafka has stopped fetching one of its partitions. Those whose position is in the log are told to go on
-    /// where they were, the others wait for the owner.
-    fn judge_range(&mut self, owned: &Owned, range: Result<(i64, i64), KafkaError>) {
+    /// librdkafka has stopped fetching one of its partitions for its position. Tells the owner if it is this one, and
+    /// returns whether it is.
+    fn judge_range(&mut self, owned: &Owned, range: Result<(i64, i64), KafkaError>) -> bool {
         let Some((topic, partition)) = self.partitions.get_mut(&owned.topic, owned.partition) else {
-            return;
+            return false;
         };
         if partition.generation != owned.generation || partition.revoking {
-            return;
+            return false;
         }
         let (low, high) = match range {
             Ok(range) => range,
             Err(error) => {
                 warn!(%topic, partition = owned.partition, error = %error, "watermarks could not be read");
                 self.range_check = RangeCheck::Wanted;
-                return;
+                return false;
             }
         };
-        let (id, generation, position) = (owned.partition, owned.generation, partition.position);
+        let (generation, position) = (owned.generation, partition.position);
         if (low..=high).contains(&position) {
-            let again = self.client.seek(&topic, id, Offset::Offset(position), Duration::ZERO);
-            if again.is_err() {
-                self.range_check = RangeCheck::Wanted;
-            }
-            return;
+            return false;
         }
         partition.out_of_range = true;
+        let partition = owned.partition;
         self.outlet.push(ConsumerEvent::OffsetOutOfRange {
             generation,
             topic,
-            partition: id,
+            partition,
             position,
             low,
             high,
         });
+        true
     }
 
     fn ask_questions(&mut self, now: Instant) {

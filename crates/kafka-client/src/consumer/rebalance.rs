@@ -38,8 +38,10 @@ use crate::{
 const LOOKUP_RETRY: Duration = Duration::from_secs(1);
 
 pub(super) struct Rebalancer {
+    topics: Vec<String>,
     waiting: VecDeque<RebalanceNotice>,
     phase: Phase,
+    rejoin: bool,
     generation: u64,
     ack_timeout: Duration,
     doorbell: Doorbell,
@@ -78,8 +80,28 @@ pub(super) struct Surroundings<'a> {
 }
 
 impl Rebalancer {
-    pub(super) fn new(ack_timeout: Duration, doorbell: Doorbell) -> Rebalancer {
-        Rebalancer { waiting: VecDeque::new(), phase: Phase::Idle, generation: 0, ack_timeout, doorbell }
+    pub(super) fn new(topics: Vec<String>, ack_timeout: Duration, doorbell: Doorbell) -> Rebalancer {
+        Rebalancer {
+            topics,
+            waiting: VecDeque::new(),
+            phase: Phase::Idle,
+            rejoin: false,
+            generation: 0,
+            ack_timeout,
+            doorbell,
+        }
+    }
+
+    /// Leave the group and join it again as soon as no rebalance is under way, which makes librdkafka start every
+    /// partition anew at its committed offset. It is the only safe way to move a partition that librdkafka has
+    /// stopped for its position: such a one ignores seeks, and assigning it anew by hand would be taken for the
+    /// answer to a rebalance that is just beginning.
+    pub(super) fn want_rejoin(&mut self) {
+        self.rejoin = true;
+    }
+
+    pub(super) fn cancel_rejoin(&mut self) {
+        self.rejoin = false;
     }
 
     pub(super) fn notice(&mut self, notice: RebalanceNotice) {
@@ -97,7 +119,10 @@ impl Rebalancer {
                 Phase::Idle => match self.waiting.pop_front() {
                     Some(RebalanceNotice::Assign(list)) => Phase::Positions { list, ask_at: Some(now) },
                     Some(RebalanceNotice::Revoke(list)) => self.begin_revoke(list, around, now),
-                    None => return,
+                    None => {
+                        self.rejoin_if_wanted(around.client);
+                        return;
+                    }
                 },
                 Phase::Positions { list, ask_at } => {
                     if list.count() == 0 {
@@ -112,9 +137,7 @@ impl Rebalancer {
                     Phase::Idle
                 }
                 Phase::Revoking { list, ack } if ack.is_due(now, "revocation") => {
-                    for element in list.elements() {
-                        around.partitions.remove(element.topic(), element.partition());
-                    }
+                    end_generation(&list, around);
                     report(context::unassign(around.client, &list), "revocation");
                     Phase::Idle
                 }
@@ -165,7 +188,13 @@ impl Rebalancer {
         }
         info!(generation, partitions = partitions.len(), "partitions assigned");
         let (guard, ack) = self.ack(now);
+        let is_empty = partitions.is_empty();
         around.outlet.push(ConsumerEvent::Assigned { generation, partitions, ack: guard });
+        if is_empty {
+            // Nothing can be fetched too early, and the group waits for the answer.
+            report(context::assign(around.client, &list), "assignment");
+            return Phase::Idle;
+        }
         Phase::Assigning { list, ack }
     }
 
@@ -187,15 +216,25 @@ impl Rebalancer {
                 generation: owned.generation,
             });
             around.outlet.forget_records(&topic, id);
-            if lost {
-                around.partitions.remove(&topic, id);
-            }
+        }
+        if lost {
+            end_generation(&list, around);
         }
         info!(generation = self.generation, partitions = revoked.len(), lost, "partitions revoked");
         let (guard, ack) = self.ack(now);
         let generation = self.generation;
         around.outlet.push(ConsumerEvent::Revoked { generation, partitions: revoked, lost, ack: guard });
         Phase::Revoking { list, ack }
+    }
+
+    fn rejoin_if_wanted(&mut self, client: &BaseConsumer<Context>) {
+        if !std::mem::take(&mut self.rejoin) {
+            return;
+        }
+        info!("joining the group anew");
+        client.unsubscribe();
+        let topics: Vec<&str> = self.topics.iter().map(String::as_str).collect();
+        report(client.subscribe(&topics), "subscription");
     }
 
     fn ack(&self, now: Instant) -> (AckGuard, Ack) {
@@ -214,6 +253,21 @@ impl Ack {
             warn!(what, "owner did not acknowledge in time, the group goes on without");
         }
         overdue
+    }
+}
+
+/// Forgets the partitions. Those that were paused are resumed, since librdkafka remembers a pause beyond the
+/// assignment: the partition would come back paused, and stay so.
+fn end_generation(list: &TopicPartitionList, around: &mut Surroundings<'_>) {
+    let mut paused = TopicPartitionList::new();
+    for element in list.elements() {
+        let removed = around.partitions.remove(element.topic(), element.partition());
+        if removed.is_some_and(|partition| partition.is_paused()) {
+            paused.add_partition(element.topic(), element.partition());
+        }
+    }
+    if paused.count() > 0 {
+        report(around.client.resume(&paused), "resume");
     }
 }
 

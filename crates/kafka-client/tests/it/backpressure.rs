@@ -2,6 +2,8 @@
 
 use kafka_client::{ConsumerConfig, ConsumerEvent, EVENT_CHANNEL_CAPACITY, Producer, Record};
 
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
 use crate::{
     cluster::{consumer_config, fill, mock, producer_config, until, within},
     member::{Member, assert_contiguous},
@@ -97,4 +99,25 @@ async fn an_owner_that_does_not_receive_neither_stops_the_polling_nor_loses_anyt
     one.commit(generation, TOPIC, 0, 0, "polling goes on").await.unwrap();
     let all = one.records(usize::try_from(records).unwrap() + 10).await;
     assert_contiguous(&all);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_was_paused_when_it_was_lost_flows_when_it_comes_back() {
+    let cluster = mock(1, &[(TOPIC, 1)]);
+    let producer = Producer::new(&producer_config(&cluster)).unwrap();
+    fill(&producer, TOPIC, 0, 400, 1000).await;
+    let config = ConsumerConfig { partition_buffer_bytes: MARK, ..consumer_config(&cluster, "hub") };
+    let mut member = Member::join(&config, TOPIC);
+    member.assigned().await;
+    until(|| member.consumer.paused_partitions() == 1).await;
+    cluster.request_errors(RDKafkaApiKey::Heartbeat, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID]);
+    let (_, lost, ack) = member.revoked().await;
+    assert!(lost);
+    ack.ack();
+    member.assigned().await;
+    let mut next = 0;
+    while next < 400 {
+        assert_eq!(member.record().await.offset, next, "from the start, since nothing was committed");
+        next += 1;
+    }
 }

@@ -173,11 +173,35 @@ async fn a_position_that_left_the_log_is_an_event_and_never_a_jump() {
     let stale = within(member.consumer.seek(generation + 1, &topic, 0, 5)).await.unwrap_err();
     assert!(stale.is_stale());
     within(member.consumer.seek(generation, &topic, 0, 5)).await.unwrap();
+    let (revoked, lost, ack) = member.revoked().await;
+    assert_eq!((revoked.len(), lost), (2, false));
+    member.commit(generation, TOPIC, 1, 10, "").await.unwrap();
+    ack.ack();
+    let (_, partitions) = member.assigned().await;
+    let start = |partition| {
+        let assigned = partitions.iter().find(|assigned| assigned.partition == partition).unwrap();
+        assigned.committed.as_ref().unwrap().offset
+    };
+    assert_eq!((start(0), start(1)), (5, 10));
     for offset in 5..10 {
         let record = member.record().await;
         assert_eq!((record.partition, record.offset), (0, offset), "after the operator's decision");
     }
     until(|| member.consumer.paused_partitions() == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_back_repeats_from_there_in_order() {
+    let cluster = mock(1, &[(TOPIC, 1)]);
+    let producer = Producer::new(&producer_config(&cluster)).unwrap();
+    fill(&producer, TOPIC, 0, 10, 10).await;
+    let mut member = Member::join(&consumer_config(&cluster, "hub"), TOPIC);
+    let (generation, partitions) = member.assigned().await;
+    assert_contiguous(&member.records(10).await);
+    within(member.consumer.seek(generation, &partitions[0].topic, 0, 4)).await.unwrap();
+    for offset in 4..10 {
+        assert_eq!(member.record().await.offset, offset);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

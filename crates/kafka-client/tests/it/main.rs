@@ -2,6 +2,7 @@
 //! real broker that `devstack` starts for what a mock does not do as the real one does.
 
 mod backpressure;
+mod broker;
 mod cluster;
 mod consumer;
 mod member;

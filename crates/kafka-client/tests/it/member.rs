@@ -10,29 +10,29 @@ use tokio::sync::mpsc;
 
 use crate::cluster::within;
 
-pub struct Member {
-    pub consumer: Consumer,
-    pub events: mpsc::Receiver<ConsumerEvent>,
+pub(crate) struct Member {
+    pub(crate) consumer: Consumer,
+    pub(crate) events: mpsc::Receiver<ConsumerEvent>,
 }
 
 impl Member {
-    pub fn join(config: &ConsumerConfig, topic: &str) -> Member {
+    pub(crate) fn join(config: &ConsumerConfig, topic: &str) -> Member {
         let (consumer, events) = Consumer::start(config, &[topic]).unwrap();
         Member { consumer, events }
     }
 
-    pub async fn next(&mut self) -> ConsumerEvent {
+    pub(crate) async fn next(&mut self) -> ConsumerEvent {
         within(self.events.recv()).await.expect("the consumer goes on")
     }
 
     /// The next assignment that gives something, acknowledged. Errors of the client pass by.
-    pub async fn assigned(&mut self) -> (u64, Vec<AssignedPartition>) {
+    pub(crate) async fn assigned(&mut self) -> (u64, Vec<AssignedPartition>) {
         let (generation, partitions, ack) = self.assigned_unacknowledged().await;
         ack.ack();
         (generation, partitions)
     }
 
-    pub async fn assigned_unacknowledged(&mut self) -> (u64, Vec<AssignedPartition>, AckGuard) {
+    pub(crate) async fn assigned_unacknowledged(&mut self) -> (u64, Vec<AssignedPartition>, AckGuard) {
         loop {
             match self.next().await {
                 ConsumerEvent::Assigned { partitions, .. } if partitions.is_empty() => {}
@@ -46,7 +46,7 @@ impl Member {
     }
 
     /// The next revocation; records before it are dropped.
-    pub async fn revoked(&mut self) -> (Vec<RevokedPartition>, bool, AckGuard) {
+    pub(crate) async fn revoked(&mut self) -> (Vec<RevokedPartition>, bool, AckGuard) {
         loop {
             match self.next().await {
                 ConsumerEvent::Revoked { partitions, lost, ack, .. } => return (partitions, lost, ack),
@@ -56,7 +56,7 @@ impl Member {
         }
     }
 
-    pub async fn record(&mut self) -> Record {
+    pub(crate) async fn record(&mut self) -> Record {
         loop {
             match self.next().await {
                 ConsumerEvent::Record(record) => return record,
@@ -66,7 +66,7 @@ impl Member {
         }
     }
 
-    pub async fn records(&mut self, count: usize) -> Vec<Record> {
+    pub(crate) async fn records(&mut self, count: usize) -> Vec<Record> {
         let mut records = Vec::with_capacity(count);
         while records.len() < count {
             records.push(self.record().await);
@@ -74,7 +74,7 @@ impl Member {
         records
     }
 
-    pub async fn commit(
+    pub(crate) async fn commit(
         &self,
         generation: u64,
         topic: &str,
@@ -90,7 +90,7 @@ impl Member {
 
 /// Asserts that the records of each partition are the offsets from 0 on, in order, without gap or repetition.
 #[track_caller]
-pub fn assert_contiguous(records: &[Record]) {
+pub(crate) fn assert_contiguous(records: &[Record]) {
     let mut next = BTreeMap::new();
     for record in records {
         let expected = next.entry(record.partition).or_insert(0);

@@ -9,7 +9,9 @@ use kafka_client::{
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use crate::{
-    cluster::{connection, consumer_config, fill, mock, producer_config, record, until, within},
+    cluster::{
+        connection, consumer_config, fill, mock, producer_config, record, until, until_delivered, within,
+    },
     member::{Member, assert_contiguous},
 };
 
@@ -68,28 +70,8 @@ async fn refusal(code: RDKafkaRespErr) -> DeliveryError {
     cluster.request_errors(RDKafkaApiKey::Produce, &[code; 64]);
     let refused = within(producer.send(record("otlp_logs", 0, b"refused")).unwrap()).await.unwrap_err();
     cluster.clear_request_errors(RDKafkaApiKey::Produce);
-    until_delivered(&producer).await;
+    until_delivered(&producer, "otlp_logs", 0).await;
     refused
-}
-
-/// Sends until a record goes through: a cluster that recovers is believed only after its next metadata.
-async fn until_delivered(producer: &Producer) {
-    let attempts = async {
-        loop {
-            let attempt = match producer.send(record("otlp_logs", 0, b"again")) {
-                Ok(delivery) => delivery.await.is_ok(),
-                Err(error) => {
-                    assert!(!error.is_permanent(), "{error:?}");
-                    false
-                }
-            };
-            if attempt {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    within(attempts).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -156,7 +138,7 @@ async fn while_no_broker_answers_records_are_given_up_as_retryable_and_later_one
 
     cluster.broker_up(-1).unwrap();
     until(|| producer.is_connected()).await;
-    until_delivered(&producer).await;
+    until_delivered(&producer, "otlp_logs", 0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,10 +5,11 @@ use std::{
     time::Duration,
 };
 
-use kafka_client::{AssignmentStrategy, ConsumerConfig, ConsumerEvent, Producer};
+use kafka_client::{AssignmentStrategy, CommitError, ConsumerConfig, ConsumerEvent, Producer};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use crate::{
+    broker::Topic,
     cluster::{consumer_config, fill, mock, producer_config, until, within},
     member::Member,
 };
@@ -44,7 +45,7 @@ impl Follower {
                     let last = self.seen.get(&revoked.partition).and_then(|seen| seen.last());
                     if let (false, Some(last)) = (lost, last) {
                         let (generation, id) = (revoked.generation, revoked.partition);
-                        member.commit(generation, TOPIC, id, last + 1, "").await.unwrap();
+                        member.commit(generation, &revoked.topic, id, last + 1, "").await.unwrap();
                     }
                 }
                 ack.ack();
@@ -64,19 +65,19 @@ impl Follower {
 }
 
 async fn two_members_share_without_overlap(assignment: AssignmentStrategy) {
-    let cluster = mock(1, &[(TOPIC, PARTITIONS)]);
-    let producer = Producer::new(&producer_config(&cluster)).unwrap();
+    let topic = Topic::create(PARTITIONS).await;
+    let producer = topic.producer();
     for partition in 0..PARTITIONS {
-        fill(&producer, TOPIC, partition, 200, 100).await;
+        fill(&producer, &topic.name, partition, 200, 100).await;
     }
-    let config = ConsumerConfig { assignment, ..consumer_config(&cluster, "hub") };
-    let (mut one, mut two) = (Member::join(&config, TOPIC), None::<Member>);
+    let config = ConsumerConfig { assignment, ..topic.group() };
+    let (mut one, mut two) = (Member::join(&config, &topic.name), None::<Member>);
     let (mut follow_one, mut follow_two) = (Follower::default(), Follower::default());
     let balanced = |one: &Follower, two: &Follower| one.owned.len() == 2 && two.owned.len() == 2;
     within(async {
         while !balanced(&follow_one, &follow_two) {
             if follow_one.owned.len() == 4 && two.is_none() {
-                two = Some(Member::join(&config, TOPIC));
+                two = Some(Member::join(&config, &topic.name));
             }
             let event_of_two = async {
                 match &mut two {
@@ -93,7 +94,7 @@ async fn two_members_share_without_overlap(assignment: AssignmentStrategy) {
     .await;
     let mut two = two.unwrap();
     for partition in 0..PARTITIONS {
-        fill(&producer, TOPIC, partition, 100, 100).await;
+        fill(&producer, &topic.name, partition, 100, 100).await;
     }
     let all_seen = |one: &Follower, two: &Follower| {
         let total = |partition| {
@@ -149,32 +150,33 @@ async fn nothing_is_fetched_before_the_owner_has_acknowledged_the_assignment() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn after_the_acknowledged_revocation_every_commit_of_that_generation_is_stale() {
-    let cluster = mock(1, &[(TOPIC, PARTITIONS)]);
-    let config = consumer_config(&cluster, "hub");
-    let mut one = Member::join(&config, TOPIC);
+async fn after_the_acknowledged_revocation_its_commits_are_stale_and_those_of_kept_partitions_are_not() {
+    let topic = Topic::create(PARTITIONS).await;
+    let mut one = Member::join(&topic.group(), &topic.name);
     let (generation, _) = one.assigned().await;
-    let two = Member::join(&config, TOPIC);
+    let mut two = Member::join(&topic.group(), &topic.name);
     let (partitions, lost, ack) = one.revoked().await;
     assert!(!lost && !partitions.is_empty());
     let moved = partitions[0].partition;
-    one.commit(generation, TOPIC, moved, 1, "").await.unwrap();
+    one.commit(generation, &topic.name, moved, 1, "").await.unwrap();
     ack.ack();
-    let (next, _, _) = loop {
-        // The group gives what is left or nothing; either shows that the revocation is through.
-        match one.next().await {
-            ConsumerEvent::Assigned { generation, partitions, ack } => break (generation, partitions, ack),
-            ConsumerEvent::Record(_) | ConsumerEvent::Error(_) => {}
-            other => panic!("{other:?}"),
-        }
-    };
-    for generation in [generation, next] {
-        let stale = one.commit(generation, TOPIC, moved, 2, "").await.unwrap_err();
-        assert!(stale.is_stale(), "{stale:?}");
+    let (_, given) = two.assigned().await;
+    let committed = given.iter().find(|assigned| assigned.partition == moved).unwrap().committed.as_ref();
+    assert_eq!(committed.unwrap().offset, 1, "the last commit reached the new owner");
+    for generation in generation..generation + 3 {
+        let stale = one.commit(generation, &topic.name, moved, 2, "").await.unwrap_err();
+        assert!(matches!(stale, CommitError::Stale { .. }), "{stale:?}");
     }
     let kept = (0..PARTITIONS).find(|id| partitions.iter().all(|revoked| revoked.partition != *id)).unwrap();
-    one.commit(generation, TOPIC, kept, 1, "").await.unwrap();
-    drop(two);
+    let kept_commit = async {
+        loop {
+            match one.commit(generation, &topic.name, kept, 1, "").await {
+                Err(error) if error.is_retryable() => tokio::time::sleep(Duration::from_millis(50)).await,
+                result => return result,
+            }
+        }
+    };
+    within(kept_commit).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -198,8 +200,7 @@ async fn lost_partitions_cannot_be_committed_even_before_the_acknowledgement() {
     let cluster = mock(1, &[(TOPIC, 1)]);
     let mut member = Member::join(&consumer_config(&cluster, "hub"), TOPIC);
     let (generation, _) = member.assigned().await;
-    cluster
-        .request_errors(RDKafkaApiKey::Heartbeat, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID; 3]);
+    cluster.request_errors(RDKafkaApiKey::Heartbeat, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID]);
     let (partitions, lost, ack) = member.revoked().await;
     assert!(lost, "the group has forgotten the member");
     assert_eq!(partitions.len(), 1);
