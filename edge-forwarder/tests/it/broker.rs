@@ -1,6 +1,10 @@
 //! The broker misbehaves: what was not acknowledged is refused as retryable, and goes through when the broker is right again.
 
+use std::sync::Arc;
+
+use devstack::{Part, Server, Stack, StackOptions};
 use kafka_client::admin::{self, TopicSpec};
+use prost::Message;
 use telemetry_wire::{Signal, dead_letter_topic};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
@@ -8,7 +12,6 @@ use crate::{
     requests::{few_logs, logs, small},
     support::{Answer, Edge, PATIENCE, Topics, until},
 };
-use prost::Message;
 
 async fn send_logs(edge: &Edge) -> Answer {
     Answer::of(edge.http_post(Signal::Logs, "application/x-protobuf").body(small(Signal::Logs).0)).await
@@ -81,4 +84,41 @@ async fn a_sender_that_leaves_after_its_request_takes_nothing_back() {
     until("an empty budget", async || edge.budget.used() == 0).await;
     edge.assert_conserved();
     edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_broker_means_refusals_and_a_started_one_acks_again() {
+    let own = StackOptions::own(&[Part::Kafka]);
+    let stack = Arc::new(tokio::task::spawn_blocking(|| Stack::up(own)).await.unwrap().unwrap());
+    let topics = Topics::create_at(&stack.endpoints().kafka_brokers).await;
+    let edge = Edge::start(topics, "kafka: {producer: {delivery_timeout: 3s}}").await;
+    assert!(edge.runtime.readiness().wait_ready(PATIENCE).await);
+    assert_eq!(send_logs(&edge).await.status, 200);
+
+    with_broker(&stack, |kafka| kafka.freeze()).await;
+    let answer = send_logs(&edge).await;
+    assert_eq!(answer.status, 503, "a broker that does not answer within the delivery timeout");
+    assert_eq!(edge.metric("edge_publisher_refused_items_total", "not_acknowledged"), 3.0);
+    with_broker(&stack, |kafka| kafka.thaw()).await;
+    until("an ack from the thawed broker", async || send_logs(&edge).await.status == 200).await;
+
+    with_broker(&stack, |kafka| kafka.stop()).await;
+    until("readiness to end", async || !edge.runtime.readiness().is_ready()).await;
+    let answer = send_logs(&edge).await;
+    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("2")));
+    with_broker(&stack, |kafka| kafka.start()).await;
+    until("an ack from the new broker", async || send_logs(&edge).await.status == 200).await;
+    assert!(edge.runtime.readiness().wait_ready(PATIENCE).await);
+
+    let acked = edge.metric("edge_publisher_acked_items_total", "") as i64 / 3;
+    let stored = edge.topics.count(&edge.topics.of(Signal::Logs)).await;
+    assert!(stored >= acked, "{acked} requests were acked, {stored} are stored");
+    edge.assert_conserved();
+    edge.stop().await;
+}
+
+/// Does something to the broker, on a thread that may block.
+async fn with_broker(stack: &Arc<Stack>, act: fn(&Server) -> devstack::Result<()>) {
+    let stack = Arc::clone(stack);
+    tokio::task::spawn_blocking(move || act(stack.kafka())).await.unwrap().unwrap();
 }

@@ -41,6 +41,9 @@ struct Any {
     value: Vec<u8>,
 }
 
+/// Headers, body, and what must come: status and a part of the message.
+type HttpRow<'a> = (Vec<(&'a str, &'a str)>, Vec<u8>, u16, &'a str);
+
 /// Nothing was published for any signal, and all memory is back.
 async fn assert_nothing_stays(edge: &Edge) {
     until("an empty budget", async || edge.budget.used() == 0).await;
@@ -81,7 +84,7 @@ async fn bad_http_requests_are_refused_for_good() {
         br#"{"arrayValue":{"values":["#.repeat(9000),
     ]
     .concat();
-    let rows: Vec<(Vec<(&str, &str)>, Vec<u8>, u16, &str)> = vec![
+    let rows: Vec<HttpRow> = vec![
         (vec![protobuf], good[..good.len() - 1].to_vec(), 400, "not a valid logs request"),
         (vec![protobuf], vec![0xff; 1000], 400, "not a valid logs request"),
         (vec![protobuf], good_json.clone(), 400, "not a valid logs request"),

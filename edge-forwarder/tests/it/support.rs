@@ -70,7 +70,11 @@ impl Topics {
 
     /// The topics of a test at the shared broker, created.
     pub(crate) async fn create() -> Topics {
-        let topics = Topics::at(tokio::task::spawn_blocking(shared_broker).await.unwrap());
+        Topics::create_at(tokio::task::spawn_blocking(shared_broker).await.unwrap()).await
+    }
+
+    pub(crate) async fn create_at(brokers: &str) -> Topics {
+        let topics = Topics::at(brokers);
         let specs: Vec<_> = Signal::ALL
             .map(|signal| topics.of(signal))
             .into_iter()
