@@ -49,7 +49,7 @@ fn clickhouse_logs_queries_and_serves_metrics_and_its_native_port() {
 }
 
 #[test]
-fn mimir_takes_otlp_and_answers_promql() {
+fn mimir_takes_otlp_and_answers_promql_and_keeps_tenants_apart() {
     let url = &shared().mimir_url;
     // One gauge, in the JSON form of OTLP.
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
@@ -58,11 +58,17 @@ fn mimir_takes_otlp_and_answers_promql() {
     let body = format!(r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[{metric}]}}]}}]}}"#);
     let (status, text) = request(|client| {
         let post = client.post(format!("{url}/otlp/v1/metrics"));
-        post.header("content-type", "application/json").body(body)
+        post.header("content-type", "application/json").header("X-Scope-OrgID", "one").body(body)
     });
     assert_eq!(status, 200, "{text}");
-    let (status, answer) = get(&format!("{url}/prometheus/api/v1/query?query=devstack_test_gauge"));
+    let ask = |tenant: &str| {
+        let query = format!("{url}/prometheus/api/v1/query?query=devstack_test_gauge");
+        request(|client| client.get(query).header("X-Scope-OrgID", tenant))
+    };
+    let (status, answer) = ask("one");
     assert!(status == 200 && answer.contains(r#""42""#), "{answer}");
+    let (status, answer) = ask("another");
+    assert!(status == 200 && !answer.contains(r#""42""#), "{answer}");
 }
 
 #[tokio::test]
