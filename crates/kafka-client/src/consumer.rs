@@ -68,12 +68,18 @@ const COMMAND_CHANNEL_CAPACITY: usize = 256;
 pub struct Consumer {
     commands: mpsc::Sender<Command>,
     leaving: Arc<AtomicBool>,
-    doorbell: Doorbell,
-    status: Arc<ConnectionStatus>,
-    account: Arc<TotalAccount>,
+    shared: Shared,
     client: Weak<BaseConsumer<Context>>,
     finished: oneshot::Receiver<()>,
     group_id: String,
+}
+
+/// What the owner's side and the poll thread both hold.
+#[derive(Clone)]
+struct Shared {
+    doorbell: Doorbell,
+    status: Arc<ConnectionStatus>,
+    account: Arc<TotalAccount>,
 }
 
 /// What the owner asks of the poll thread.
@@ -117,20 +123,18 @@ impl Consumer {
         let (finish, finished) = oneshot::channel();
         let marks = Marks::new(config.partition_buffer_bytes, config.buffer_bytes);
         let account = TotalAccount::new(marks, doorbell.clone());
+        let shared = Shared { doorbell, status, account };
         let leaving = Arc::new(AtomicBool::new(false));
         let consumer = Consumer {
             commands,
             leaving: Arc::clone(&leaving),
-            doorbell: doorbell.clone(),
-            status: Arc::clone(&status),
-            account: Arc::clone(&account),
+            shared: shared.clone(),
             client: Arc::downgrade(&client),
             finished,
             group_id: config.group_id.clone(),
         };
         let inbox = Inbox { notices, commands: command_receiver, leaving };
-        PollLoop::new(config, topics, client, inbox, events, doorbell, status, account)?
-            .spawn(listener, finish)?;
+        PollLoop::new(config, topics, client, inbox, events, shared)?.spawn(listener, finish)?;
         Ok((consumer, event_receiver))
     }
 
@@ -196,22 +200,22 @@ impl Consumer {
 
     /// Whether a broker answered lately. False at start and while no broker can be reached.
     pub fn is_connected(&self) -> bool {
-        self.status.is_connected()
+        self.shared.status.is_connected()
     }
 
     /// Whether this member can never go on (see [`ConsumerError::is_fatal`](crate::ConsumerError::is_fatal)).
     pub fn is_fatal(&self) -> bool {
-        self.status.is_fatal()
+        self.shared.status.is_fatal()
     }
 
     /// Bytes handed to the owner whose [`Credit`](crate::Credit) lives.
     pub fn outstanding_bytes(&self) -> u64 {
-        self.account.outstanding()
+        self.shared.account.outstanding()
     }
 
     /// Partitions that deliver nothing at present, because of outstanding bytes or a position out of range.
     pub fn paused_partitions(&self) -> usize {
-        self.account.paused_partitions()
+        self.shared.account.paused_partitions()
     }
 
     /// Starts to give the partitions back and to leave the group. The owner goes on receiving: it gets a last
@@ -220,7 +224,7 @@ impl Consumer {
     /// Takes at most `rebalance_timeout`, plus the time of a lookup that is under way.
     pub fn leave(&self) {
         self.leaving.store(true, Ordering::Release);
-        self.doorbell.ring();
+        self.shared.doorbell.ring();
     }
 
     /// [`Consumer::leave`], and waits until the group was left and all threads have ended.
@@ -240,8 +244,8 @@ impl Consumer {
         let (reply, answer) = oneshot::channel();
         let queued = refused.map(|()| {
             let unsent = self.commands.try_send(build(reply)).err();
-            self.doorbell.ring();
-            unsent.map(|unsent| (unsent.into_inner(), self.commands.clone(), self.doorbell.clone()))
+            self.shared.doorbell.ring();
+            unsent.map(|unsent| (unsent.into_inner(), self.commands.clone(), self.shared.doorbell.clone()))
         });
         async move {
             if let Some((command, commands, doorbell)) = queued? {

@@ -23,7 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info, warn};
 
 use super::{
-    Command, CommitReply, Inbox,
+    Command, CommitReply, Inbox, Shared,
     commits::PendingCommits,
     context::{Context, code_of},
     lookup::{Answer, Lookups, Owned, Question},
@@ -34,8 +34,8 @@ use super::{
 use crate::{
     config::ConsumerConfig,
     connection::ConnectionStatus,
-    credit::{RECORD_OVERHEAD_BYTES, TotalAccount},
-    doorbell::{Doorbell, Listener},
+    credit::RECORD_OVERHEAD_BYTES,
+    doorbell::Listener,
     error::{ClientError, CommitError, ConsumerError},
     event::{CommitOffset, ConsumerEvent, Record},
 };
@@ -82,10 +82,9 @@ impl PollLoop {
         client: Arc<BaseConsumer<Context>>,
         inbox: Inbox,
         events: mpsc::Sender<ConsumerEvent>,
-        doorbell: Doorbell,
-        status: Arc<ConnectionStatus>,
-        total: Arc<TotalAccount>,
+        shared: Shared,
     ) -> Result<PollLoop, ClientError> {
+        let Shared { doorbell, status, account } = shared;
         let (answer_sender, answers) = channel();
         let lookups =
             Lookups::start(Arc::clone(&client), config.initial_offset, answer_sender, doorbell.clone())?;
@@ -94,7 +93,7 @@ impl PollLoop {
             inbox,
             lookups,
             answers,
-            partitions: Partitions::new(total),
+            partitions: Partitions::new(account),
             rebalancer: Rebalancer::new(topics, config.rebalance_timeout, doorbell),
             commits: PendingCommits::default(),
             outlet: Outlet::new(events),
