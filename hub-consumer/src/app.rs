@@ -14,11 +14,7 @@ use std::{
 
 use anyhow::Context as _;
 use kafka_client::{Consumer, Producer, admin::cluster_id};
-use service_runtime::{
-    Condition, Runtime,
-    backoff::Backoff,
-    error_chain::ErrorChain,
-};
+use service_runtime::{Condition, Runtime, backoff::Backoff, error_chain::ErrorChain};
 use telemetry_wire::Signal;
 use tokio::sync::Semaphore;
 use tracing::{error, info, warn};

@@ -151,7 +151,8 @@ impl<B> Assignment<B> {
     /// Starts to own a partition. State left from an earlier generation is dropped.
     pub fn insert(&mut self, generation: u64, assigned: AssignedPartition) -> PartitionId {
         let AssignedPartition { topic, partition, committed } = assigned;
-        let point = committed.map(|position| CommitPoint { offset: position.offset, metadata: position.metadata });
+        let point =
+            committed.map(|position| CommitPoint { offset: position.offset, metadata: position.metadata });
         let state = Partition::new(generation, point);
         if let Some(stale) = self.partitions.insert((Arc::clone(&topic), partition), state) {
             stale.cancel.cancel();

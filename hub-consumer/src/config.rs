@@ -75,8 +75,10 @@ impl HubConfig {
         let consumer = ConsumerConfig::read(&mut section, connection.clone(), "");
 
         let mut section = root.section("signals", "What is read, and under which group.");
-        let signals: Vec<SignalConfig> =
-            Signal::ALL.into_iter().filter_map(|signal| SignalConfig::read(&mut section, signal, &consumer)).collect();
+        let signals: Vec<SignalConfig> = Signal::ALL
+            .into_iter()
+            .filter_map(|signal| SignalConfig::read(&mut section, signal, &consumer))
+            .collect();
         if signals.is_empty() {
             section.problem("logs.enabled", "no signal is enabled", "enable at least one");
         }
@@ -85,9 +87,10 @@ impl HubConfig {
         let mut section = root.section("clickhouse", "The sink of logs and traces.");
         let clickhouse = (is_enabled(&[Signal::Logs, Signal::Traces]) || has_url(&mut section))
             .then(|| ClickHouseConfig::read(&mut section));
-        let mut section = root.section("mimir", "The sink of metrics: Mimir, Prometheus 3 or VictoriaMetrics.");
-        let mimir =
-            (is_enabled(&[Signal::Metrics]) || has_url(&mut section)).then(|| MimirConfig::read(&mut section));
+        let mut section =
+            root.section("mimir", "The sink of metrics: Mimir, Prometheus 3 or VictoriaMetrics.");
+        let mimir = (is_enabled(&[Signal::Metrics]) || has_url(&mut section))
+            .then(|| MimirConfig::read(&mut section));
 
         let mut section = root.section("dead_letter", "The producer of dead letters.");
         let mut dead_letter = ProducerConfig::read(&mut section, connection);
@@ -102,17 +105,9 @@ impl HubConfig {
         let (blocks, max_record_bytes) = read_blocks(&mut section);
         let max_block_age =
             section.value("max_age", MAX_AGE, "A block is cut when its first record has waited this long.");
-        let pipeline = read_pipeline(&mut root.section("pipeline", "Times and choices."), max_block_age, &consumer);
-        HubConfig {
-            signals,
-            clickhouse,
-            mimir,
-            dead_letter,
-            blocks,
-            max_record_bytes,
-            pipeline,
-            retry,
-        }
+        let pipeline =
+            read_pipeline(&mut root.section("pipeline", "Times and choices."), max_block_age, &consumer);
+        HubConfig { signals, clickhouse, mimir, dead_letter, blocks, max_record_bytes, pipeline, retry }
     }
 }
 
@@ -126,7 +121,11 @@ impl SignalConfig {
         let mut section = signals.section(signal.as_str(), doc);
         let is_enabled = section.value("enabled", true, "Whether this signal is read.");
         let topic = section.value("topic", signal.default_topic().to_owned(), "The topic.");
-        let group_id = section.value("group_id", group_id.to_owned(), "The consumer group; its offsets are the progress.");
+        let group_id = section.value(
+            "group_id",
+            group_id.to_owned(),
+            "The consumer group; its offsets are the progress.",
+        );
         let dead_letter_topic = section
             .optional("dead_letter_topic", "Takes what can never be stored; unset is `<topic>.dlq`.")
             .unwrap_or_else(|| dead_letter_topic(&topic));
@@ -163,7 +162,11 @@ fn read_blocks(section: &mut Section<'_>) -> (BlockLimits, ByteSize) {
     (BlockLimits { max_rows, max_bytes }, max_record_bytes)
 }
 
-fn read_pipeline(section: &mut Section<'_>, max_block_age: Duration, consumer: &ConsumerConfig) -> PipelineConfig {
+fn read_pipeline(
+    section: &mut Section<'_>,
+    max_block_age: Duration,
+    consumer: &ConsumerConfig,
+) -> PipelineConfig {
     let write_concurrency = section.value(
         "write_concurrency",
         NonZeroUsize::new(WRITE_CONCURRENCY).expect("not zero"),
@@ -276,7 +279,10 @@ clickhouse: {url: http://localhost:8123}
 
     #[test]
     fn filled_section_of_a_disabled_sink_is_still_checked() {
-        check_problem(&format!("{MINIMAL}  delta_temporality: maybe\nsignals: {{metrics: {{enabled: false}}}}"), "delta");
+        check_problem(
+            &format!("{MINIMAL}  delta_temporality: maybe\nsignals: {{metrics: {{enabled: false}}}}"),
+            "delta",
+        );
     }
 
     #[test]

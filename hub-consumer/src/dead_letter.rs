@@ -11,7 +11,11 @@
 use std::sync::Arc;
 
 use kafka_client::{DeliveryError, OutgoingRecord, Producer, SendError};
-use service_runtime::{Condition, backoff::{Backoff, BackoffConfig}, error_chain::ErrorChain};
+use service_runtime::{
+    Condition,
+    backoff::{Backoff, BackoffConfig},
+    error_chain::ErrorChain,
+};
 use telemetry_wire::headers::{self, Encoding, dead_letter as names};
 use tracing::{error, warn};
 

@@ -27,7 +27,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use service_runtime::{Condition, backoff::{Backoff, BackoffConfig}};
+use service_runtime::{
+    Condition,
+    backoff::{Backoff, BackoffConfig},
+};
 use tokio::sync::Semaphore;
 use tracing::{error, info, warn};
 
@@ -158,14 +161,20 @@ impl<S: Sink> Delivery<S> {
             }
             let pause = match verdict {
                 Verdict::Alert { .. } => ALERT_INTERVAL,
-                Verdict::Wait { at_least: Some(wish), .. } => backoff.next_delay().max(wish.min(LONGEST_WISH)),
+                Verdict::Wait { at_least: Some(wish), .. } => {
+                    backoff.next_delay().max(wish.min(LONGEST_WISH))
+                }
                 _ => backoff.next_delay(),
             };
             tokio::time::sleep(pause).await;
         }
     }
 
-    async fn seal(&self, mut block: S::Block, fragments: &[Fragment]) -> (S::Block, Option<Sealed<S::Request>>) {
+    async fn seal(
+        &self,
+        mut block: S::Block,
+        fragments: &[Fragment],
+    ) -> (S::Block, Option<Sealed<S::Request>>) {
         let sink = Arc::clone(&self.sink);
         let fragments = fragments.to_vec();
         let sealing = tokio::task::spawn_blocking(move || {
@@ -240,7 +249,8 @@ impl<S: Sink> Delivery<S> {
         detail: &str,
         attempt: u32,
     ) -> Option<Settled> {
-        let others_passed = || task.suspect_since.is_some_and(|stored| self.stored.load(Ordering::Relaxed) > stored);
+        let others_passed =
+            || task.suspect_since.is_some_and(|stored| self.stored.load(Ordering::Relaxed) > stored);
         let is_to_blame = match alone {
             Alone::DeadLetter => true,
             Alone::DeadLetterOnceOthersPass => others_passed(),

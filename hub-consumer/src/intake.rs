@@ -28,9 +28,9 @@ pub fn open(signal: Signal, record: Record) -> Result<Fragment, (Fragment, Unrea
     let headers = origin.headers.iter().map(|(name, value)| (name.as_str(), value.as_ref()));
     let protobuf = match RecordHeaders::decode(headers).encoding {
         None | Some(Encoding::OtlpProto) => Ok(origin.value.clone()),
-        Some(Encoding::OtlpJson) => {
-            json_to_protobuf(signal, &origin.value).map(Bytes::from).map_err(|error| Unreadable::new("malformed_json", error))
-        }
+        Some(Encoding::OtlpJson) => json_to_protobuf(signal, &origin.value)
+            .map(Bytes::from)
+            .map_err(|error| Unreadable::new("malformed_json", error)),
         Some(Encoding::Other(name)) => Err(Unreadable::new("unknown_encoding", UnknownEncoding(name))),
     };
     match protobuf {

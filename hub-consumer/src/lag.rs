@@ -9,10 +9,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use jiff::Timestamp;
 use kafka_client::{Consumer, LookupError, Watermarks};
 use service_runtime::error_chain::ErrorChain;
-use tokio::{
-    task::JoinHandle,
-    time::Instant,
-};
+use tokio::{task::JoinHandle, time::Instant};
 use tracing::debug;
 
 use crate::{
@@ -61,10 +58,14 @@ impl LagProbe {
         let Some(answer) = self.looking.as_mut().and_then(|looking| looking.now_or_never()) else { return };
         self.looking = None;
         match answer {
-            Ok(Ok(watermarks)) => self.ends = watermarks.into_iter().map(|ends| (ends.partition, ends)).collect(),
+            Ok(Ok(watermarks)) => {
+                self.ends = watermarks.into_iter().map(|ends| (ends.partition, ends)).collect()
+            }
             // Readiness tells that no broker answers; the next look is soon.
             Ok(Err(failure)) => debug!(error = %ErrorChain(&failure), "end of the log is not known"),
-            Err(failure) => debug!(error = %ErrorChain(&failure), "looking for the end of the log was cut off"),
+            Err(failure) => {
+                debug!(error = %ErrorChain(&failure), "looking for the end of the log was cut off")
+            }
         }
     }
 

@@ -203,7 +203,11 @@ impl PartitionGauges {
         registry.register("hub_committed_offset", "Next offset the group will read", committed);
         registry.register("hub_log_start_offset", "First offset in the log", self.log_start_offset.clone());
         registry.register("hub_log_end_offset", "Next offset of the log", self.log_end_offset.clone());
-        registry.register("hub_lag_records", "Records not yet resolved by the group", self.lag_records.clone());
+        registry.register(
+            "hub_lag_records",
+            "Records not yet resolved by the group",
+            self.lag_records.clone(),
+        );
         registry.register_with_unit(
             "hub_lag",
             "Age of the first uncommitted record by the broker's timestamp, 0 without lag",

@@ -24,27 +24,27 @@
 //! and 0 for metrics, + `write_concurrency` × 2 × `max_block_bytes` for encoded and compressed requests + as many
 //! spare blocks + what kafka-client states for its own queues.
 
+mod ownership;
+
 use std::{collections::BTreeSet, num::NonZeroUsize, sync::Arc, time::Duration};
 
-use kafka_client::{
-    AckGuard, AssignedPartition, CommitError, Consumer, ConsumerError, ConsumerEvent, Record, RevokedPartition,
-};
+use kafka_client::{CommitError, Consumer, ConsumerError, ConsumerEvent, Record};
 use service_runtime::{Condition, error_chain::ErrorChain, liveness::Heartbeat};
 use telemetry_wire::Signal;
 use tokio::{
     sync::mpsc,
     task::JoinSet,
-    time::{Instant, MissedTickBehavior, interval, timeout},
+    time::{Instant, MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, warn};
 
 use crate::{
     assignment::{Assignment, Decoded, PartitionId},
     delivery::{Delivered, Delivery},
     intake,
     lag::LagProbe,
-    metrics::{ABANDONED, DEAD_LETTERED, STORED, SignalMetrics},
+    metrics::{DEAD_LETTERED, STORED, SignalMetrics},
     sink::{Fragment, Sink, Unreadable},
 };
 
@@ -170,11 +170,15 @@ impl<S: Sink> Pipeline<S> {
         match event.ok_or(PipelineError::ConsumerEnded)? {
             ConsumerEvent::Record(record) => self.take(record),
             ConsumerEvent::Assigned { generation, partitions, ack } => self.own(generation, partitions, ack),
-            ConsumerEvent::Revoked { partitions, lost, ack, .. } => self.give_back(partitions, lost, ack).await,
+            ConsumerEvent::Revoked { partitions, lost, ack, .. } => {
+                self.give_back(partitions, lost, ack).await
+            }
             ConsumerEvent::OffsetOutOfRange { generation, topic, partition, position, low, .. } => {
                 self.on_lost_range(PartitionId { topic, partition, generation }, position, low);
             }
-            ConsumerEvent::Error(failure) if failure.is_fatal() => return Err(PipelineError::Consumer(failure)),
+            ConsumerEvent::Error(failure) if failure.is_fatal() => {
+                return Err(PipelineError::Consumer(failure));
+            }
             ConsumerEvent::Error(failure) => {
                 warn!(error = %ErrorChain(&failure), "consumer reports an error");
                 if matches!(failure, ConsumerError::Topic(_) | ConsumerError::Group(_)) {
@@ -220,7 +224,9 @@ impl<S: Sink> Pipeline<S> {
 
     /// Hands the open block to a delivery. `false` when the partition has one under way.
     fn cut(&mut self, id: &PartitionId) -> bool {
-        let Some(state) = self.assignment.get_mut(id).filter(|state| !state.is_delivering) else { return false };
+        let Some(state) = self.assignment.get_mut(id).filter(|state| !state.is_delivering) else {
+            return false;
+        };
         let Some(open) = state.open.take() else { return false };
         state.is_delivering = true;
         let (id, cancel, delivery) = (id.clone(), state.cancel.clone(), Arc::clone(&self.wiring.delivery));
@@ -312,7 +318,8 @@ impl<S: Sink> Pipeline<S> {
             return;
         }
         for (generation, offsets) in self.assignment.start_commits() {
-            let id = |topic: &Arc<str>, partition| PartitionId { topic: Arc::clone(topic), partition, generation };
+            let id =
+                |topic: &Arc<str>, partition| PartitionId { topic: Arc::clone(topic), partition, generation };
             let ids = offsets.iter().map(|offset| id(&offset.topic, offset.partition)).collect();
             debug!(generation, ?offsets, "offsets are being committed");
             let committing = self.wiring.consumer.commit(generation, offsets);
@@ -334,81 +341,6 @@ impl<S: Sink> Pipeline<S> {
         }
     }
 
-    fn own(&mut self, generation: u64, partitions: Vec<AssignedPartition>, ack: AckGuard) {
-        info!(generation, partitions = partitions.len(), "partitions assigned");
-        for assigned in partitions {
-            let id = self.assignment.insert(generation, assigned);
-            if self.is_draining && let Some(state) = self.assignment.get_mut(&id) {
-                state.close();
-            }
-        }
-        self.obstacle = None;
-        ack.ack();
-    }
-
-    async fn give_back(&mut self, partitions: Vec<RevokedPartition>, lost: bool, ack: AckGuard) {
-        info!(partitions = partitions.len(), lost, "partitions revoked");
-        let ids: Vec<PartitionId> = partitions
-            .into_iter()
-            .map(|RevokedPartition { topic, partition, generation }| PartitionId { topic, partition, generation })
-            .collect();
-        if !lost {
-            for id in &ids {
-                if let Some(state) = self.assignment.get_mut(id) {
-                    state.close();
-                }
-            }
-            let wait = self.wiring.config.revoke_wait;
-            if timeout(wait, self.settle(&ids)).await.is_err() {
-                warn!("partitions are given back with blocks under way; their next owner reads them again");
-            }
-        }
-        for id in &ids {
-            let Some(state) = self.assignment.remove(id) else { continue };
-            self.wiring.metrics.records_resolved(ABANDONED, state.tracker.unresolved());
-            self.wiring.metrics.forget(&id.topic, id.partition);
-        }
-        ack.ack();
-    }
-
-    /// Works until nothing of these partitions is under way and what is resolved is committed.
-    async fn settle(&mut self, ids: &[PartitionId]) {
-        self.commit_resolved();
-        while ids.iter().any(|id| self.assignment.get_mut(id).is_some_and(|state| state.is_busy())) {
-            match self.work.join_next().await {
-                Some(done) => self.on_done(done),
-                // Only a commit is left, and it failed a moment ago.
-                None => tokio::time::sleep_until(self.commit_not_before).await,
-            }
-            self.commit_resolved();
-        }
-    }
-
-    fn on_lost_range(&mut self, id: PartitionId, position: i64, low: i64) {
-        let lost = (low - position).max(0);
-        if let Some(state) = self.assignment.get_mut(&id) {
-            state.is_stalled = true;
-        }
-        let (topic, partition, generation) = (Arc::clone(&id.topic), id.partition, id.generation);
-        self.wiring.metrics.records_lost(&topic, partition, lost);
-        error!(%topic, partition, position, low, lost, "position is not in the log any more");
-        match self.wiring.config.lost_range {
-            LostRange::Stop => {}
-            LostRange::Resume => {
-                let seeking = self.wiring.consumer.seek(generation, &topic, partition, low);
-                self.work.spawn(async move { Done::Seek { id, result: seeking.await } });
-            }
-        }
-    }
-
-    fn on_resumed(&mut self, id: &PartitionId, result: Result<(), CommitError>) {
-        let Some(state) = self.assignment.get_mut(id) else { return };
-        match result {
-            Ok(()) => state.is_stalled = false,
-            Err(failure) => error!(error = %ErrorChain(&failure), "partition cannot go on at the start of the log"),
-        }
-    }
-
     /// Whether records can come at all.
     fn report_health(&self) {
         let is_stalled = self.assignment.iter().any(|(_, state)| state.is_stalled);
@@ -418,29 +350,5 @@ impl<S: Sink> Pipeline<S> {
             None if is_stalled => self.wiring.health.not_ready("a position is not in the log any more"),
             None => self.wiring.health.ready(),
         }
-    }
-
-    /// Delivers and commits what was decoded, then leaves the group.
-    async fn drain(mut self) -> Result<(), PipelineError> {
-        self.is_draining = true;
-        let ids: Vec<PartitionId> = self.assignment.iter().map(|(id, _)| id).collect();
-        for id in &ids {
-            if let Some(state) = self.assignment.get_mut(id) {
-                state.is_closed = true;
-                state.waiting.clear();
-            }
-            self.cut(id);
-        }
-        let limit = self.wiring.config.drain_timeout;
-        if timeout(limit, self.settle(&ids)).await.is_err() {
-            warn!(unresolved = self.assignment.unresolved(), "drain ended with records under way");
-        }
-        self.wiring.metrics.records_resolved(ABANDONED, self.assignment.unresolved());
-        self.work.abort_all();
-        let Wiring { consumer, mut events, .. } = self.wiring;
-        // The last revocation is acknowledged by being dropped; everything that could be committed is.
-        let discard = async { while events.recv().await.is_some() {} };
-        tokio::join!(consumer.shutdown(), discard);
-        Ok(())
     }
 }

@@ -41,7 +41,8 @@ impl<F: Fn(&[String], u32) -> Verdict + Send + Sync + 'static> Sink for Scripted
 
     fn seal(&self, block: &mut Vec<String>, _: &[Fragment]) -> Option<Sealed<Vec<String>>> {
         let request = std::mem::take(block);
-        (!request.is_empty()).then(|| Sealed { items: request.len() as u64, request })
+        let items = request.len() as u64;
+        (items > 0).then_some(Sealed { request, items })
     }
 
     async fn send(&self, request: &Vec<String>, attempt: u32) -> Verdict {

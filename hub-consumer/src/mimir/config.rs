@@ -1,9 +1,6 @@
 //! Settings of the metrics sink.
 
-use std::{
-    num::NonZeroU64,
-    time::Duration,
-};
+use std::{num::NonZeroU64, time::Duration};
 
 use reqwest::header::{HeaderName, HeaderValue};
 use service_runtime::{
@@ -68,7 +65,8 @@ pub enum DeltaPolicy {
 
 const COMPRESSIONS: [(&str, Compression); 3] =
     [("none", Compression::None), ("gzip", Compression::Gzip), ("zstd", Compression::Zstd)];
-const DELTA_POLICIES: [(&str, DeltaPolicy); 2] = [("reject", DeltaPolicy::Reject), ("pass", DeltaPolicy::Pass)];
+const DELTA_POLICIES: [(&str, DeltaPolicy); 2] =
+    [("reject", DeltaPolicy::Reject), ("pass", DeltaPolicy::Pass)];
 
 impl MimirConfig {
     /// Reads the section of the metrics sink.
@@ -77,7 +75,8 @@ impl MimirConfig {
         let path = section.value("path", PATH.to_owned(), "Path of the OTLP endpoint below the URL.");
         let tenant_header =
             section.value("tenant_header", "X-Scope-OrgID".to_owned(), "Header that names the tenant.");
-        let tenant: Option<String> = section.optional("tenant", "Tenant of all metrics; without it no header is sent.");
+        let tenant: Option<String> =
+            section.optional("tenant", "Tenant of all metrics; without it no header is sent.");
         let tenant_header = header(section, "tenant_header", &tenant_header)
             .unwrap_or(HeaderName::from_static("x-scope-orgid"));
         let tenant = tenant.and_then(|tenant| header(section, "tenant", &tenant));
@@ -157,7 +156,7 @@ impl Setting for DeltaPolicy {
     }
 }
 
-fn name_of<T: PartialEq>(value: T, names: &[(&'static str, T)]) -> String {
+fn name_of<T: Copy + PartialEq>(value: T, names: &[(&'static str, T)]) -> String {
     let found = names.iter().find(|(_, named)| *named == value);
     found.expect("every variant is named").0.to_owned()
 }

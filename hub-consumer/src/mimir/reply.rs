@@ -56,7 +56,8 @@ pub fn verdict(reply: &Reply, asked: Asked) -> Verdict {
     let detail = || format!("{}: {}", reply.status, text_of(&reply.body));
     let wait = |reason| Verdict::Wait { reason, detail: detail(), at_least: reply.retry_after };
     let divide = |reason, alone| Verdict::Divide { reason, detail: detail(), alone };
-    let stored = |reason, items| Verdict::Stored { refused: Some(Refused { reason, items, detail: detail() }) };
+    let stored =
+        |reason, items| Verdict::Stored { refused: Some(Refused { reason, items, detail: detail() }) };
     match reply.status {
         202 => stored("ha_not_elected", asked.points),
         200..300 => Verdict::Stored { refused: partial_success(&reply.body) },

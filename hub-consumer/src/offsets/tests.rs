@@ -80,11 +80,17 @@ fn group_without_an_offset_commits_nothing_before_a_record_is_resolved() {
 #[derive(Debug, Clone)]
 enum Action {
     /// Receive the record this far above the last one.
-    Receive { gap: i64 },
+    Receive {
+        gap: i64,
+    },
     /// Resolve the outstanding record with this index, modulo their number.
-    Resolve { index: usize },
+    Resolve {
+        index: usize,
+    },
     StartCommit,
-    FinishCommit { is_committed: bool },
+    FinishCommit {
+        is_committed: bool,
+    },
 }
 
 fn actions() -> impl Strategy<Value = Vec<Action>> {
@@ -125,7 +131,10 @@ impl Model {
                 if let Some(point) = self.tracker.commit_due() {
                     prop_assert_eq!(self.in_flight, None);
                     prop_assert!(point.offset > self.committed, "went back or stood still");
-                    prop_assert!(self.open().all(|offset| offset >= point.offset), "skipped an unresolved record");
+                    prop_assert!(
+                        self.open().all(|offset| offset >= point.offset),
+                        "skipped an unresolved record"
+                    );
                     self.in_flight = Some(point.offset);
                     self.tracker.commit_started(point);
                 }

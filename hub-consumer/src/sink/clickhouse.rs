@@ -140,7 +140,8 @@ impl<R: Rows> Sink for TableSink<R> {
             let target = self.target();
             let mut encoded = Vec::new();
             block.encode(target.columns(), &mut encoded);
-            let body = self.client.compression().compress(&encoded).expect("compressing in memory cannot fail");
+            let body =
+                self.client.compression().compress(&encoded).expect("compressing in memory cannot fail");
             let token = self.token(block, fragments).expect("a block with rows has records");
             Sealed { request: Insert { target, body, token }, items }
         });

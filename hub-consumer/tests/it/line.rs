@@ -9,7 +9,8 @@ use std::{
 use bytes::Bytes;
 use hub_consumer::{app, clickhouse::ClickHouseConfig, config::HubConfig};
 use kafka_client::{
-    ConnectionConfig, Consumer, ConsumerConfig, ConsumerEvent, OutgoingRecord, Producer, ProducerConfig, Record,
+    ConnectionConfig, Consumer, ConsumerConfig, ConsumerEvent, OutgoingRecord, Producer, ProducerConfig,
+    Record,
     admin::{self, TopicSpec},
 };
 use service_runtime::{Runtime, Settings, log::LogConfig};
@@ -183,7 +184,11 @@ impl Hub {
     pub(crate) fn check_conservation(&self) {
         let resolved = self.metric("hub_records_resolved_total", "");
         let in_flight = self.metric("hub_records_in_flight", "");
-        assert_eq!(self.metric("hub_records_fetched_total", ""), resolved + in_flight, "no record is unaccounted for");
+        assert_eq!(
+            self.metric("hub_records_fetched_total", ""),
+            resolved + in_flight,
+            "no record is unaccounted for"
+        );
     }
 }
 

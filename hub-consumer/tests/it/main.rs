@@ -1,10 +1,14 @@
 //! hub-consumer against the real servers, and against stubs where a reply must be scripted.
 
+#![expect(clippy::unwrap_used, reason = "a helper of a test fails as the test does, by panicking")]
+
 mod blocks;
+mod clickhouse_faults;
 mod database;
 mod decode;
 mod insert;
 mod line;
+mod metrics_sink;
 mod migrate;
 mod native_block;
 mod oracle;

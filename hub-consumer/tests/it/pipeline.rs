@@ -54,9 +54,14 @@ async fn every_log_record_is_stored_once_and_committed() {
     line.wait_until_committed().await;
     assert_eq!(stored(&database, "otel_logs").await, sent);
     assert_eq!(hub.metric("hub_items_stored_total", "logs"), 12_000.0);
-    assert_eq!(hub.metric("hub_block_rows_count", "logs"), 9.0, "8 records of 200 rows fill a block, 20 a partition");
+    assert_eq!(
+        hub.metric("hub_block_rows_count", "logs"),
+        9.0,
+        "8 records of 200 rows fill a block, 20 a partition"
+    );
     eventually("lag is 0 on the metrics", async || {
-        hub.metric("hub_log_end_offset", &line.topic) == 60.0 && hub.metric("hub_lag_records", &line.topic) == 0.0
+        hub.metric("hub_log_end_offset", &line.topic) == 60.0
+            && hub.metric("hub_lag_records", &line.topic) == 0.0
     })
     .await;
     assert_eq!(hub.metric("hub_lag_seconds", &line.topic), 0.0);
@@ -115,8 +120,15 @@ async fn poison_is_dead_lettered_with_its_bytes_and_the_others_are_stored() {
         found.push((offset, letter.value.clone(), header(headers::dead_letter::REASON)));
     }
     found.sort_unstable();
-    let expected = [(poison, POISON, "malformed"), (not_json, b"{", "malformed_json"), (unknown, b"", "unknown_encoding")];
-    assert_eq!(found, expected.map(|(offset, value, reason)| (offset, Bytes::from(value), reason.to_owned())));
+    let expected = [
+        (poison, POISON, "malformed"),
+        (not_json, b"{", "malformed_json"),
+        (unknown, b"", "unknown_encoding"),
+    ];
+    assert_eq!(
+        found,
+        expected.map(|(offset, value, reason)| (offset, Bytes::from(value), reason.to_owned()))
+    );
     assert_eq!(hub.metric("hub_records_resolved_total", "dead_lettered"), 3.0);
     hub.check_conservation();
     hub.stop().await;

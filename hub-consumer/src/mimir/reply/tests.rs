@@ -11,7 +11,9 @@ fn check(status: u16, body: &[u8], asked: Asked, expected: &str) {
     let reply = Reply { status, retry_after: Some(Duration::from_secs(6)), body: body.to_vec() };
     let found = match verdict(&reply, asked) {
         Verdict::Stored { refused: None } => "stored".to_owned(),
-        Verdict::Stored { refused: Some(Refused { reason, items, .. }) } => format!("stored but {items} {reason}"),
+        Verdict::Stored { refused: Some(Refused { reason, items, .. }) } => {
+            format!("stored but {items} {reason}")
+        }
         Verdict::Wait { reason, at_least, .. } => {
             assert_eq!(at_least, reply.retry_after, "the wish of the server is passed on");
             format!("wait {reason}")
@@ -24,7 +26,8 @@ fn check(status: u16, body: &[u8], asked: Asked, expected: &str) {
 }
 
 fn partial(rejected_data_points: i64, error_message: &str) -> Vec<u8> {
-    let partial = ExportMetricsPartialSuccess { rejected_data_points, error_message: error_message.to_owned() };
+    let partial =
+        ExportMetricsPartialSuccess { rejected_data_points, error_message: error_message.to_owned() };
     ExportMetricsServiceResponse { partial_success: Some(partial) }.encode_to_vec()
 }
 
@@ -50,7 +53,12 @@ fn not_elected_replica_is_done() {
 #[test]
 fn bad_request_of_mimir_that_stored_the_rest_is_not_sent_again() {
     check(400, b"otlp parse error: invalid temporality and type combination", ASKED, "stored but 1 rejected");
-    check(400, b"\x08\x03\x12\x2bsample too old (err-mimir-sample-timestamp-too-old)", ASKED, "stored but 1 rejected");
+    check(
+        400,
+        b"\x08\x03\x12\x2bsample too old (err-mimir-sample-timestamp-too-old)",
+        ASKED,
+        "stored but 1 rejected",
+    );
 }
 
 #[test]
