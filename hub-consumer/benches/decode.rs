@@ -23,6 +23,7 @@ fn benches(criterion: &mut Criterion) {
     block::<SpanRows>(criterion, "spans", &traces);
 }
 
+#[expect(clippy::print_stderr, reason = "sizes are part of the result")]
 fn block<R: Rows>(criterion: &mut Criterion, name: &str, records: &[Vec<u8>]) {
     let mut group = criterion.benchmark_group(name);
     group.throughput(Throughput::Elements(ROWS as u64)).sample_size(20);

@@ -77,6 +77,12 @@ impl Dictionary {
         &self.text[start..self.entries[number].end as usize]
     }
 
+    /// Whether the number stands for a string.
+    #[inline]
+    pub fn contains(&self, number: u32) -> bool {
+        (number as usize) < self.entries.len()
+    }
+
     /// How many strings there are.
     pub fn len(&self) -> usize {
         self.entries.len()

@@ -12,6 +12,9 @@ use super::text::{clean, put_text};
 use crate::clickhouse::block::{BlockWriter, KeyRange, MapRow, put_string};
 use crate::clickhouse::dictionary::Dictionary;
 
+/// Positions whose last key is kept. Longer maps are rare and only lose the shortcut.
+const MAX_EXPECTED: usize = 64;
+
 /// All maps of one column of one block.
 #[derive(Debug, Default)]
 pub(super) struct AttributeColumn {
@@ -20,6 +23,8 @@ pub(super) struct AttributeColumn {
     values: Vec<u8>,
     /// Per key number, where in `keys` it came last; what it says about keys before the map at hand is void.
     last_at: Vec<u32>,
+    /// The key that came last at each position of a map: records of one kind have the same keys in the same order.
+    expected: Vec<u32>,
     scratch: Vec<u8>,
 }
 
@@ -139,7 +144,7 @@ impl OpenMap<'_> {
     /// Adds one attribute; it replaces an earlier one of the same key.
     #[inline]
     pub(super) fn put(&mut self, key: &[u8], value: &AnyValue<'_>) -> Result<(), Malformed> {
-        self.key(&clean(key));
+        self.key(key);
         let AttributeColumn { values, scratch, .. } = &mut *self.column;
         if let AnyValue::String(text) = value {
             put_string(values, &clean(text));
@@ -173,8 +178,22 @@ impl OpenMap<'_> {
 
     #[inline]
     fn key(&mut self, key: &[u8]) {
-        let AttributeColumn { dictionary, keys, last_at, .. } = &mut *self.column;
-        let number = dictionary.intern(key);
+        let AttributeColumn { dictionary, keys, last_at, expected, .. } = &mut *self.column;
+        let position = keys.len() - self.first_key;
+        let number = match expected.get(position) {
+            Some(number) if dictionary.contains(*number) && dictionary.get(*number) == key => *number,
+            Some(_) => {
+                expected[position] = dictionary.intern(&clean(key));
+                expected[position]
+            }
+            None => {
+                let number = dictionary.intern(&clean(key));
+                if position < MAX_EXPECTED {
+                    expected.push(number);
+                }
+                number
+            }
+        };
         let at = keys.len() as u32;
         match last_at.get_mut(number as usize) {
             Some(last) => {

@@ -1,6 +1,7 @@
 //! The text of values against what the Collector's own data model makes of them, in Go.
 
 use super::*;
+use proptest::prelude::*;
 use telemetry_wire::logs;
 
 /// One value in the first log record's body, as pdata marshals it, and pdata's `AsString` of it.
@@ -52,6 +53,20 @@ fn the_last_of_equal_keys_counts_inside_a_map() {
 fn numbers_that_json_cannot_hold_keep_the_rest_of_the_map() {
     let nan = [&[0x2a, 11, 0x0a, 9, 0x21][..], &f64::NAN.to_le_bytes()].concat();
     assert_eq!(text(&nan), r#"["NaN"]"#);
+}
+
+proptest! {
+    /// The shortcut for numbers of few decimals gives what the general algorithm gives.
+    #[test]
+    fn short_doubles_read_as_all_others(thousandths in -10_i64.pow(15)..10_i64.pow(15), wild in any::<f64>()) {
+        for value in [thousandths as f64 / 1e3, (thousandths % 100_000) as f64 / 1e3, thousandths as f64 / 1e4, wild] {
+            let mut out = Vec::new();
+            put_double(&mut out, value);
+            if value == 0.0 || (1e-6..1e21).contains(&value.abs()) {
+                prop_assert_eq!(String::from_utf8(out).unwrap(), value.to_string());
+            }
+        }
+    }
 }
 
 #[test]
