@@ -67,39 +67,80 @@ proptest! {
     }
 }
 
-/// Arrays within arrays in the body of a log record; the request is the outermost message, at depth 0.
-fn nested_body(depth: u32) -> Vec<u8> {
-    let mut value = Vec::new();
+/// Arrays within arrays in the body of a log record, the message at `depth` holding `leaf`; the request is at depth 0.
+fn nested_body(depth: u32, leaf: &[u8]) -> Vec<u8> {
+    let mut value = leaf.to_vec();
     let mut at = depth;
     while at > 4 {
-        let mut outer = Vec::new();
         // An AnyValue stands at every even depth from 4 on, an ArrayValue at every odd one.
-        pb::put_len_field(&mut outer, if at % 2 == 0 { 1 } else { 5 }, &value);
-        value = outer;
+        value = wrap(if at.is_multiple_of(2) { 1 } else { 5 }, &value);
         at -= 1;
     }
-    for number in [5, 2, 2, 1] {
-        let mut outer = Vec::new();
-        pb::put_len_field(&mut outer, number, &value);
-        value = outer;
+    in_record(&wrap(5, &value))
+}
+
+/// Maps within maps in an attribute of a log record: `levels` attributes, the first at depth 4, each three below the
+/// one around it, and the text of the innermost one deeper.
+fn nested_attributes(levels: u32) -> Vec<u8> {
+    let mut value = wrap(1, b"text");
+    for level in 0..levels {
+        let attribute = [wrap(1, b"k"), wrap(2, &value)].concat();
+        value = if level + 1 < levels { wrap(6, &wrap(1, &attribute)) } else { attribute };
     }
-    value
+    in_record(&wrap(6, &value))
+}
+
+fn in_record(fields: &[u8]) -> Vec<u8> {
+    wrap(1, &wrap(2, &wrap(2, fields)))
+}
+
+fn wrap(number: u32, value: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    pb::put_len_field(&mut out, number, value);
+    out
+}
+
+/// The inspection, the cursors and prost agree, and do what is expected.
+fn check_depth(bytes: &[u8], is_accepted: bool) {
+    check(Signal::Logs, bytes);
+    assert_eq!(
+        inspect(Signal::Logs, bytes, &InspectLimits::default()).is_ok(),
+        is_accepted,
+        "{} bytes",
+        bytes.len()
+    );
+    assert_eq!(read::logs(bytes).is_ok(), is_accepted, "{} bytes", bytes.len());
 }
 
 #[test]
 fn nesting_is_accepted_to_prosts_limit_and_refused_beyond() {
     for depth in [4, 5, 99, 100, 101, 102, 1000] {
-        let bytes = nested_body(depth);
-        check(Signal::Logs, &bytes);
-        let judged = inspect(Signal::Logs, &bytes, &InspectLimits::default());
-        assert_eq!(judged.is_ok(), depth <= pb::MAX_DEPTH, "depth {depth}: {judged:?}");
-        assert_eq!(read::logs(&bytes).is_ok(), depth <= pb::MAX_DEPTH, "depth {depth}");
+        check_depth(&nested_body(depth, &[]), depth <= pb::MAX_DEPTH);
     }
 }
 
 #[test]
+fn skipping_an_unknown_field_counts_as_a_level() {
+    let (varint, text, group): (&[u8], &[u8], &[u8]) =
+        (&[0xc0, 0x3e, 1], &[0xc2, 0x3e, 1, b'x'], &[0xc3, 0x3e, 0xc4, 0x3e]);
+    for depth in [98, 99, 100] {
+        for unknown in [varint, text, group] {
+            check_depth(&nested_body(depth, unknown), depth < pb::MAX_DEPTH);
+        }
+    }
+}
+
+#[test]
+fn a_plain_attribute_counts_as_the_two_levels_it_is() {
+    // The innermost attribute stands at depth 4 + 3 * (levels - 1), its value one below: 97 and 98, then 100 and 101.
+    check_depth(&nested_attributes(32), true);
+    check_depth(&nested_attributes(33), false);
+}
+
+#[test]
 fn a_lower_depth_limit_is_kept_and_a_higher_one_is_not_believed() {
-    let judge = |depth, max_depth| inspect(Signal::Logs, &nested_body(depth), &InspectLimits { max_depth });
+    let judge =
+        |depth, max_depth| inspect(Signal::Logs, &nested_body(depth, &[]), &InspectLimits { max_depth });
     judge(10, 10).expect("within the limit");
     assert_eq!(judge(11, 10).expect_err("beyond the limit").kind, MalformedKind::TooDeep);
     assert_eq!(judge(101, 1000).expect_err("beyond what the hub reads").kind, MalformedKind::TooDeep);
@@ -108,9 +149,10 @@ fn a_lower_depth_limit_is_kept_and_a_higher_one_is_not_believed() {
 #[test]
 fn nested_groups_count_as_nesting() {
     for depth in [1usize, 98, 99, 100, 101, 5000] {
-        let mut bytes = vec![0x4b; depth];
-        bytes.extend(vec![0x4c; depth]);
-        check(Signal::Logs, &bytes);
+        for leaf in [&[][..], &[0x48, 1]] {
+            let bytes = [&vec![0x4b; depth][..], leaf, &vec![0x4c; depth]].concat();
+            check_depth(&bytes, depth + leaf.len().min(1) <= pb::MAX_DEPTH as usize);
+        }
     }
 }
 
