@@ -29,8 +29,7 @@ fn walker(criterion: &mut Criterion<CpuTime>) {
         let items: u64 =
             bytes.iter().map(|bytes| inspect(signal, bytes, &limits).expect("well-formed").items).sum();
         let total: usize = bytes.iter().map(|bytes| bytes.len()).sum();
-        println!("{signal}: {items} items of {} bytes", total as u64 / items);
-        let mut group = criterion.benchmark_group(signal.as_str());
+        let mut group = criterion.benchmark_group(format!("{signal} of {} bytes", total as u64 / items));
         group.throughput(Throughput::Elements(items));
         group.bench_function("inspect", |bencher| {
             bencher.iter(|| {
