@@ -95,10 +95,8 @@ async fn each_commit_gets_its_own_answer() {
         RDKafkaApiKey::OffsetCommit,
         &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED],
     );
-    let refused = member.commit(generation, TOPIC, 0, 1, "").await.unwrap_err();
-    assert!(refused.is_retryable() && !refused.is_stale(), "{refused:?}");
     let topic: Arc<str> = Arc::from(TOPIC);
-    let commits: Vec<_> = (2..50)
+    let mut commits: Vec<_> = (2..50)
         .map(|offset| {
             let metadata = format!("block {offset}");
             member.consumer.commit(
@@ -107,6 +105,9 @@ async fn each_commit_gets_its_own_answer() {
             )
         })
         .collect();
+    // All are under way at once; the broker refuses the first of them.
+    let refused = within(commits.remove(0)).await.unwrap_err();
+    assert!(refused.is_retryable() && !refused.is_stale(), "{refused:?}");
     for commit in commits {
         within(commit).await.unwrap();
     }
