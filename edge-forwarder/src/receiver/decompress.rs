@@ -137,11 +137,12 @@ impl ZstdDecoder {
     /// One call of the library into the output; says whether it filled the room, so that more may be waiting.
     fn step(&mut self, input: &mut InBuffer<'_>) -> Result<bool, DecompressError> {
         self.output.reserve(1)?;
-        let written = self.output.len();
-        let mut output = OutBuffer::around_pos(self.output.vec(), written);
+        let mut output = OutBuffer::around(self.output.spare());
         let hint = self.context.decompress_stream(&mut output, input).map_err(zstd_error)?;
+        let (written, room) = (output.pos(), output.capacity());
+        self.output.advance(written);
         self.between_frames = hint == 0;
-        Ok(output.pos() == output.capacity())
+        Ok(written == room)
     }
 
     /// The output is as long as it may be: goes on only to see whether the frame ends here, as it should.

@@ -264,7 +264,28 @@ async fn begin_request(edge: &Edge, body_sent: &[u8], body_length: usize) -> Tcp
 async fn read_answer(stream: &mut TcpStream) -> String {
     let mut answer = Vec::new();
     within("an answer and the end", stream.read_to_end(&mut answer)).await.unwrap();
-    String::from_utf8(answer).unwrap()
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sender_that_writes_all_of_a_refused_body_before_it_reads_still_gets_the_answer() {
+    let edge =
+        Edge::without_broker("{receivers: {max_request_bytes: 4MiB}, memory: {max_bytes: 20MiB}}").await;
+    for path in ["/v1/logs", "/v1/unknown"] {
+        let mut stream = TcpStream::connect(edge.http).await.unwrap();
+        // More than the kernel's buffers take.
+        let body = vec![0; 15 << 20];
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nhost: edge\r\nconnection: close\r\ncontent-type: application/x-protobuf\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        within("the request to be written", stream.write_all(&[head.as_bytes(), &body].concat()))
+            .await
+            .unwrap();
+        let answer = read_answer(&mut stream).await;
+        assert!(answer.starts_with("HTTP/1.1 4"), "{answer}");
+    }
+    edge.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -109,10 +109,11 @@ impl<'a> Seed<'a> {
         self.put_tag()?;
         put_varint(self.output, length as u64)?;
         self.output.reserve(length).map_err(E::custom)?;
-        let start = self.output.len();
-        self.output.vec().resize(start + length, 0);
-        match engine.decode_slice(text, &mut self.output.written()[start..]) {
-            Ok(decoded) if decoded == length => Ok(()),
+        match engine.decode_slice(text, &mut self.output.spare()[..length]) {
+            Ok(decoded) if decoded == length => {
+                self.output.advance(length);
+                Ok(())
+            }
             Ok(_) | Err(_) => Err(E::custom(format_args!("{}: not base64", self.field.name))),
         }
     }
