@@ -314,6 +314,9 @@ impl ConsumerConfig {
             .set("max.partition.fetch.bytes", self.partition_fetch_bytes.to_string())
             .set("message.max.bytes", self.partition_fetch_bytes.min(self.fetch_max_bytes).to_string())
             .set("fetch.wait.max.ms", millis(self.fetch_wait))
+            // When the fetch queue is full, look again soon; the default of a second leaves an owner that drains the
+            // queue at once without records for most of that second.
+            .set("fetch.queue.backoff.ms", "10")
             // After a failed fetch: half a second is too long for a broker that restarts in two.
             .set("fetch.error.backoff.ms", "200");
         if let Some(instance) = &self.group_instance_id {
