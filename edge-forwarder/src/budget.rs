@@ -5,11 +5,11 @@
 //! What a request holds stays reserved from its first byte until its answer, so that
 //!
 //! ```text
-//! resident memory ≤ base                                        ≈ 15 MiB: code, runtime, librdkafka
-//!                 + memory.max_bytes                            request bodies, decompressed and encoded
-//!                 + kafka producer queue_bytes                  librdkafka's own copy of the records in flight
-//!                 + max_connections × 64 KiB … the flow-control window    bytes in transport buffers
-//!                 + concurrent zstd requests × 8 MiB            the window step zstd takes before it can be counted
+//! resident memory ≤ base                              ≈ 15 MiB: code, runtime, librdkafka
+//!                 + memory.max_bytes                  request bodies, decompressed and encoded
+//!                 + kafka.producer.queue_bytes        librdkafka's own copy of the records in flight
+//!                 + 2 × max_connections × 1 MiB       HTTP/2 flow-control windows that nobody reads; usually nothing
+//!                 + concurrent zstd requests × 8 MiB  the window step zstd takes before it can be counted
 //! ```
 //!
 //! `edge_memory_budget_bytes` and `edge_memory_budget_used_bytes` show the second line.
