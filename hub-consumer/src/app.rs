@@ -144,6 +144,7 @@ impl Hub {
             })
         };
         let Some(sink) = self.keep_trying(open, &health).await else { return Ok(()) };
+        health.ready();
         self.run_pipeline(signal, sink, kafka, health).await
     }
 
@@ -163,6 +164,7 @@ impl Hub {
             }
         };
         let Some(()) = self.keep_trying(probe, &health).await else { return Ok(()) };
+        health.ready();
         let kafka = self.runtime.readiness().condition(names_of(signal.signal).0);
         self.run_pipeline(signal, sink, kafka, health).await
     }
@@ -224,10 +226,7 @@ impl Hub {
         loop {
             attempt += 1;
             let Unavailable { needs_operator, cause } = match shutdown.run_until_cancelled(ask()).await? {
-                Ok(answer) => {
-                    health.ready();
-                    return Some(answer);
-                }
+                Ok(answer) => return Some(answer),
                 Err(unavailable) => unavailable,
             };
             health.not_ready(if needs_operator { "needs an operator" } else { "does not answer" });

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use kafka_client::{AssignedPartition, CommitOffset};
+use kafka_client::{CommitOffset, CommittedOffset};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -148,16 +148,15 @@ impl<B> Default for Assignment<B> {
 }
 
 impl<B> Assignment<B> {
-    /// Starts to own a partition. State left from an earlier generation is dropped.
-    pub fn insert(&mut self, generation: u64, assigned: AssignedPartition) -> PartitionId {
-        let AssignedPartition { topic, partition, committed } = assigned;
+    /// Starts to own a partition that is read from `committed`. State of an older generation, which was never given
+    /// back, comes out.
+    pub fn insert(&mut self, id: &PartitionId, committed: Option<CommittedOffset>) -> Option<Partition<B>> {
         let point =
             committed.map(|position| CommitPoint { offset: position.offset, metadata: position.metadata });
-        let state = Partition::new(generation, point);
-        if let Some(stale) = self.partitions.insert((Arc::clone(&topic), partition), state) {
-            stale.cancel.cancel();
-        }
-        PartitionId { topic, partition, generation }
+        let state = Partition::new(id.generation, point);
+        let stale = self.partitions.insert((Arc::clone(&id.topic), id.partition), state)?;
+        stale.cancel.cancel();
+        Some(stale)
     }
 
     /// The partition, if it is owned under this very generation.
@@ -212,18 +211,20 @@ fn id_of<B>(topic: &Arc<str>, partition: i32, state: &Partition<B>) -> Partition
 mod tests {
     use super::*;
 
-    fn assigned(partition: i32, offset: i64) -> AssignedPartition {
-        let committed = kafka_client::CommittedOffset { offset, metadata: String::new() };
-        AssignedPartition { topic: "otlp_logs".into(), partition, committed: Some(committed) }
+    /// Assigns a partition whose committed offset is 10.
+    fn assign(assignment: &mut Assignment<()>, generation: u64, partition: i32) -> PartitionId {
+        let id = PartitionId { topic: "otlp_logs".into(), partition, generation };
+        assignment.insert(&id, Some(CommittedOffset { offset: 10, metadata: String::new() }));
+        id
     }
 
     #[test]
     fn result_of_an_older_generation_cannot_touch_a_partition_that_came_back() {
-        let mut assignment: Assignment<()> = Assignment::default();
-        let before = assignment.insert(1, assigned(0, 10));
+        let mut assignment = Assignment::default();
+        let before = assign(&mut assignment, 1, 0);
         assert!(assignment.get_mut(&before).unwrap().tracker.receive(10, None));
         assert!(assignment.remove(&before).is_some());
-        let after = assignment.insert(2, assigned(0, 10));
+        let after = assign(&mut assignment, 2, 0);
         assert!(assignment.get_mut(&before).is_none());
         assert!(assignment.remove(&before).is_none());
         assert!(assignment.start_commits().is_empty());
@@ -232,25 +233,25 @@ mod tests {
 
     #[test]
     fn assignment_without_revocation_cancels_what_the_older_generation_has_under_way() {
-        let mut assignment: Assignment<()> = Assignment::default();
-        let before = assignment.insert(1, assigned(0, 10));
+        let mut assignment = Assignment::default();
+        let before = assign(&mut assignment, 1, 0);
         let cancel = assignment.get_mut(&before).unwrap().cancel.clone();
-        assignment.insert(2, assigned(0, 10));
+        assign(&mut assignment, 2, 0);
         assert!(cancel.is_cancelled());
     }
 
     #[test]
     fn commits_are_grouped_by_the_generation_of_their_partition() {
-        let mut assignment: Assignment<()> = Assignment::default();
+        let mut assignment = Assignment::default();
         for (generation, partition) in [(1, 0), (2, 1), (2, 2)] {
-            let id = assignment.insert(generation, assigned(partition, 5));
+            let id = assign(&mut assignment, generation, partition);
             let tracker = &mut assignment.get_mut(&id).unwrap().tracker;
-            assert!(tracker.receive(5, None) && tracker.resolve(5));
+            assert!(tracker.receive(10, None) && tracker.resolve(10));
         }
         let due = assignment.start_commits();
         let sizes: Vec<_> = due.iter().map(|(generation, commits)| (*generation, commits.len())).collect();
         assert_eq!(sizes, [(1, 1), (2, 2)]);
-        assert!(due.values().flatten().all(|commit| commit.offset == 6));
+        assert!(due.values().flatten().all(|commit| commit.offset == 11));
         assert!(assignment.start_commits().is_empty(), "one commit in flight per partition");
     }
 }

@@ -19,7 +19,7 @@ use crate::{
 
 /// ClickHouse writes one part per insert: below ten thousand rows merging costs more than inserting.
 const MAX_ROWS: usize = 50_000;
-/// Decoded columns of 50,000 log records with a dozen resource attributes take about 40 MB.
+/// About 40,000 log records with a dozen resource attributes, which every row repeats.
 const MAX_BYTES: ByteSize = ByteSize::mib(64);
 /// Every row repeats its resource: a small hostile record could become gigabytes of rows.
 const MAX_RECORD_BYTES: ByteSize = ByteSize::mib(128);

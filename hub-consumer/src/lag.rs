@@ -104,14 +104,15 @@ fn lag_of<B>(state: &Partition<B>, ends: Option<&Watermarks>, now_ms: i64) -> Pa
 
 #[cfg(test)]
 mod tests {
-    use kafka_client::{AssignedPartition, CommittedOffset};
+    use kafka_client::CommittedOffset;
 
     use super::*;
 
     fn check(received: &[(i64, i64)], resolved: &[i64], high: i64, expected: (Option<i64>, f64)) {
         let mut assignment: Assignment<()> = Assignment::default();
         let committed = Some(CommittedOffset { offset: 10, metadata: String::new() });
-        let id = assignment.insert(1, AssignedPartition { topic: "t".into(), partition: 0, committed });
+        let id = PartitionId { topic: "t".into(), partition: 0, generation: 1 };
+        assignment.insert(&id, committed);
         let state = assignment.get_mut(&id).unwrap();
         for (offset, timestamp_ms) in received {
             assert!(state.tracker.receive(*offset, Some(*timestamp_ms)));

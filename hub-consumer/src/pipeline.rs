@@ -19,10 +19,14 @@
 //!
 //! # Memory
 //!
-//! At most, per signal: `buffer_bytes` (records not yet resolved, by their credits) × (1 + *e*) for the records and
-//! their decoded blocks, where *e* is the expansion from OTLP to columns, below 3 for logs of 12 resource attributes
-//! and 0 for metrics, + `write_concurrency` × 2 × `max_block_bytes` for encoded and compressed requests + as many
-//! spare blocks + what kafka-client states for its own queues.
+//! At most, per signal, the sum of
+//! - `buffer_bytes`: records read and not yet resolved, by their credits;
+//! - for logs and traces (`partitions` + `write_concurrency`) × `blocks.max_bytes`: decoded blocks, open or under way,
+//!   and spare ones. It is also at most *e* × `buffer_bytes`, where *e* is what decoding expands a record by: 5 for logs
+//!   of a dozen resource attributes, since every row repeats them;
+//! - `write_concurrency` × 2 × `blocks.max_bytes` (metrics: `mimir.max_request_bytes`): requests while they are encoded
+//!   and compressed; afterwards only the compressed bytes are held;
+//! - what kafka-client states for its own queues.
 
 mod ownership;
 
@@ -73,7 +77,8 @@ pub struct PipelineConfig {
 pub enum LostRange {
     /// The partition waits, not ready.
     Stop,
-    /// Goes on at the first record there is; the loss is counted and logged.
+    /// Goes on at the first record there is; the loss is counted and logged. A position behind the end of the log still
+    /// waits.
     Resume,
 }
 

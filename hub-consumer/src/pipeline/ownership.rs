@@ -16,8 +16,11 @@ use crate::{assignment::PartitionId, metrics::ABANDONED, sink::Sink};
 impl<S: Sink> Pipeline<S> {
     pub(super) fn own(&mut self, generation: u64, partitions: Vec<AssignedPartition>, ack: AckGuard) {
         info!(generation, partitions = partitions.len(), "partitions assigned");
-        for assigned in partitions {
-            let id = self.assignment.insert(generation, assigned);
+        for AssignedPartition { topic, partition, committed } in partitions {
+            let id = PartitionId { topic, partition, generation };
+            if let Some(stale) = self.assignment.insert(&id, committed) {
+                self.wiring.metrics.records_resolved(ABANDONED, stale.tracker.unresolved());
+            }
             if self.is_draining
                 && let Some(state) = self.assignment.get_mut(&id)
             {
@@ -78,12 +81,11 @@ impl<S: Sink> Pipeline<S> {
         let (topic, partition, generation) = (Arc::clone(&id.topic), id.partition, id.generation);
         self.wiring.metrics.records_lost(&topic, partition, lost);
         error!(%topic, partition, position, low, lost, "position is not in the log any more");
-        match self.wiring.config.lost_range {
-            LostRange::Stop => {}
-            LostRange::Resume => {
-                let seeking = self.wiring.consumer.seek(generation, &topic, partition, low);
-                self.work.spawn(async move { Done::Seek { id, result: seeking.await } });
-            }
+        // A position behind the end is another matter: the log was cut or made anew, and offsets repeat. That is never
+        // gone over without an operator.
+        if lost > 0 && self.wiring.config.lost_range == LostRange::Resume {
+            let seeking = self.wiring.consumer.seek(generation, &topic, partition, low);
+            self.work.spawn(async move { Done::Seek { id, result: seeking.await } });
         }
     }
 

@@ -9,8 +9,8 @@ use std::{
 use bytes::Bytes;
 use hub_consumer::{app, clickhouse::ClickHouseConfig, config::HubConfig};
 use kafka_client::{
-    ConnectionConfig, Consumer, ConsumerConfig, ConsumerEvent, OutgoingRecord, Producer, ProducerConfig,
-    Record,
+    CommitOffset, ConnectionConfig, Consumer, ConsumerConfig, ConsumerEvent, OutgoingRecord, Producer,
+    ProducerConfig, Record,
     admin::{self, TopicSpec},
 };
 use service_runtime::{Runtime, Settings, log::LogConfig};
@@ -49,15 +49,25 @@ impl Line {
 
     /// A line whose dead-letter topic does not exist.
     pub(crate) async fn without_dead_letters(signal: Signal, partitions: i32) -> Line {
+        let line = Line::without_topics(signal);
+        line.create_topic(partitions).await;
+        line
+    }
+
+    /// A line of which nothing exists yet.
+    pub(crate) fn without_topics(signal: Signal) -> Line {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let topic = format!("{}_{}_{number}", signal.default_topic(), std::process::id());
         let brokers: Vec<&str> = devstack::shared().kafka_brokers.split(',').collect();
         let connection = ConnectionConfig::plaintext(&brokers, "it");
-        admin::create_topics(&connection, &[TopicSpec::new(&topic, partitions)]).await.unwrap();
         let producer = Producer::new(&ProducerConfig::new(connection.clone())).unwrap();
         let (dead_letters, group) = (telemetry_wire::dead_letter_topic(&topic), format!("hub-{topic}"));
         Line { signal, topic, dead_letters, group, connection, producer }
+    }
+
+    pub(crate) async fn create_topic(&self, partitions: i32) {
+        admin::create_topics(&self.connection, &[TopicSpec::new(&self.topic, partitions)]).await.unwrap();
     }
 
     pub(crate) async fn create_dead_letters(&self) {
@@ -123,6 +133,22 @@ impl Line {
             .into_iter()
             .filter_map(|(partition, position)| Some((partition, position?.offset)))
             .collect()
+    }
+
+    /// Commits an offset for the group, as an operator's tool does while no hub runs.
+    pub(crate) async fn set_committed(&self, partition: i32, offset: i64) {
+        let config = ConsumerConfig::new(self.connection.clone(), &self.group);
+        let (consumer, mut events) = Consumer::start(&config, &[&self.topic]).unwrap();
+        let generation = loop {
+            let event = timeout(PATIENCE, events.recv()).await.expect("the group is joined").unwrap();
+            if let ConsumerEvent::Assigned { generation, .. } = event {
+                break generation;
+            }
+        };
+        let topic = self.topic.as_str().into();
+        let commit = CommitOffset { topic, partition, offset, metadata: String::new() };
+        consumer.commit(generation, vec![commit]).await.unwrap();
+        tokio::join!(consumer.shutdown(), async { while events.recv().await.is_some() {} });
     }
 
     /// The first `count` records of the dead-letter topic, and proof that there are no more.

@@ -264,3 +264,42 @@ async fn hub_without_its_table_says_so_and_starts_once_it_is_migrated() {
     hub.stop().await;
     database.drop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hub_that_was_there_before_its_topic_reads_it_once_it_is_created() {
+    let (line, database) = (Line::without_topics(Signal::Logs), Database::migrated().await);
+    let hub = Hub::start(line.table_config(&database.config, ""));
+    eventually("readiness says so", async || {
+        hub.unmet("kafka_logs").as_deref() == Some("topic or group cannot be used")
+    })
+    .await;
+    line.create_topic(1).await;
+    let sent = send_logs(&line, 1, 3, 2).await;
+    line.wait_until_committed().await;
+    assert_eq!(stored(&database, "otel_logs").await, sent);
+    eventually("it is ready", async || hub.unmet("kafka_logs").is_none()).await;
+    hub.stop().await;
+    database.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn position_that_is_not_in_the_log_stops_its_partition_and_no_other() {
+    let (line, database) = (Line::new(Signal::Logs, 2).await, Database::migrated().await);
+    let sent = send_logs(&line, 2, 6, 2).await;
+    line.set_committed(0, 1_000).await;
+    // Even where records lost to retention are gone over, a log that is shorter than the position is not.
+    let hub = Hub::start(line.table_config(&database.config, "pipeline: {lost_range: resume}"));
+    eventually("readiness says so", async || {
+        hub.unmet("kafka_logs").as_deref() == Some("a position is not in the log any more")
+    })
+    .await;
+    let of_partition_1: Rows = sent.into_iter().filter(|((partition, _), _)| *partition == 1).collect();
+    eventually("the other partition is stored", async || {
+        stored(&database, "otel_logs").await == of_partition_1
+    })
+    .await;
+    eventually("and committed", async || line.committed().await.get(&1) == Some(&3)).await;
+    assert_eq!(line.committed().await.get(&0), Some(&1_000), "the operator's choice is not anticipated");
+    hub.stop().await;
+    database.drop().await;
+}
