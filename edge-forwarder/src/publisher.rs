@@ -1,6 +1,6 @@
 //! The one place that decides how a request becomes durable: today the producer, with the disk spool the producer or the spool.
 //!
-//! [`Publisher::publish`] returns [`Published`] only when the broker has acknowledged every record made from the request (all
+//! `Publisher::publish` returns [`Published`] only when the broker has acknowledged every record made from the request (all
 //! in-sync replicas, idempotent), or holds the dead letter of what no record can hold. In every other case the answer is
 //! [`Unpublished`]: the sender keeps the request and sends it again, even when some of its records were acknowledged.
 //! OTLP has no way to say "these, but not those, later", so those are stored twice; `edge_publisher_acked_items_total` counts them.
