@@ -156,10 +156,23 @@ impl OpenMap<'_> {
         Ok(())
     }
 
+    /// Adds an attribute whose value is a string or number.
+    #[inline]
+    pub(super) fn put_scalar(&mut self, key: &[u8], value: &AnyValue<'_>) {
+        self.put(key, value).expect("a scalar holds nothing that could be malformed");
+    }
+
     /// Adds an attribute of our own.
     pub(super) fn put_text(&mut self, key: &str, value: &str) {
         self.key(key.as_bytes());
         put_string(&mut self.column.values, value.as_bytes());
+    }
+
+    /// Forgets what was put into the map.
+    pub(super) fn restart(&mut self) {
+        self.column.keys.truncate(self.first_key);
+        self.column.values.truncate(self.first_value);
+        self.has_duplicates = false;
     }
 
     /// Ends the map.

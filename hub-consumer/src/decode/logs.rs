@@ -6,6 +6,7 @@ use telemetry_wire::{Malformed, Signal};
 
 use super::attributes::{self, AttributeColumn, AttributeMap};
 use super::context::{ResourceEntry, Resources, ResourcesMark, ScopeEntry, Scopes, ScopesMark};
+use super::plain;
 use super::strings::{self, StringColumns};
 use super::text::{clean, put_text};
 use super::{ORIGINAL_TIMESTAMP, RecordContext, Rows, Undecodable, column, ordered, ranks};
@@ -66,14 +67,22 @@ impl LogRows {
         (resource, scope): (u32, u32),
         context: &RecordContext,
     ) -> Result<(), Malformed> {
-        let record = LogRecord::parse(bytes)?;
+        let mut map = self.attributes.open();
+        let plain = plain::read(bytes, |key, value| map.put_scalar(key, &value));
+        let record = match plain {
+            Some(record) => record,
+            None => {
+                map.restart();
+                let record = LogRecord::parse(bytes)?;
+                map.extend(record.attributes())?;
+                record.into()
+            }
+        };
         let written = match record.time_unix_nano {
             0 => record.observed_time_unix_nano,
             time => time,
         };
         let time = context.clamp.apply(written);
-        let mut map = self.attributes.open();
-        map.extend(record.attributes())?;
         if let Some(original) = time.original {
             map.put_text(ORIGINAL_TIMESTAMP, &original.to_string());
         }
@@ -95,7 +104,7 @@ impl LogRows {
             strings: strings.close(),
             attributes,
             flags: record.flags as u8,
-            severity_number: record.severity_number as u8,
+            severity_number: record.severity_number,
         };
         self.bytes += FIXED_BYTES
             + row.strings.encoded_len()
