@@ -33,6 +33,9 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// What a refused sender is asked to wait. Shorter turns an overload into a storm of retries.
 const RETRY_DELAY: Duration = Duration::from_secs(2);
 
+/// Below the ten seconds that SDKs wait for an export: a sender should be refused rather than time out and not know.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(8);
+
 /// Room in a record for its key, headers and framing beside the value, in bytes; the longest edge id included.
 const RECORD_OVERHEAD: usize = 2048;
 
@@ -102,8 +105,10 @@ impl Config {
         );
         let mut kafka = root.section("kafka", "The brokers.");
         let connection = ConnectionConfig::read(&mut kafka, "edge-forwarder");
-        let producer =
-            ProducerConfig::read(&mut kafka.section("producer", "How records are sent."), connection);
+        let producer = ProducerConfig::read_or(
+            &mut kafka.section("producer", "How records are sent."),
+            producer_defaults(connection),
+        );
         let publisher = PublisherConfig::read(
             &mut root.section("publisher", "What records are made of a request."),
             producer,
@@ -124,6 +129,10 @@ impl Config {
         }
         Config { receivers, publisher, memory_max_bytes: budget.as_usize() }
     }
+}
+
+fn producer_defaults(connection: ConnectionConfig) -> ProducerConfig {
+    ProducerConfig { delivery_timeout: DELIVERY_TIMEOUT, ..ProducerConfig::new(connection) }
 }
 
 impl ReceiverConfig {

@@ -87,7 +87,11 @@ impl SaslConfig {
 impl ProducerConfig {
     /// Reads the producer's keys; `connection` is read by the caller, since consumers may share it.
     pub fn read(section: &mut Section<'_>, connection: ConnectionConfig) -> ProducerConfig {
-        let defaults = ProducerConfig::new(connection);
+        ProducerConfig::read_or(section, ProducerConfig::new(connection))
+    }
+
+    /// The same with defaults of the caller's.
+    pub fn read_or(section: &mut Section<'_>, defaults: ProducerConfig) -> ProducerConfig {
         let compression = section.value("compression", defaults.compression, "Codec of the record batches.");
         let compression_level = section.optional(
             "compression_level",
