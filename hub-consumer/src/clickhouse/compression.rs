@@ -1,4 +1,6 @@
 //! Blocks as they travel.
+//!
+//! Both codecs carry a checksum of the block, which the server verifies: a body damaged on the way is refused, not stored.
 
 use std::io::{self, Write};
 
@@ -23,8 +25,10 @@ pub enum Compression {
 /// A block ready to be sent, any number of times.
 #[derive(Clone, Debug)]
 pub struct Body {
-    pub(super) bytes: Bytes,
-    pub(super) content_encoding: Option<&'static str>,
+    /// What goes over the wire.
+    pub bytes: Bytes,
+    /// The request's `Content-Encoding`.
+    pub content_encoding: Option<&'static str>,
 }
 
 impl Body {
@@ -56,7 +60,11 @@ impl Compression {
                 result?;
                 (bytes, Some("lz4"))
             }
-            Compression::Zstd => (zstd::bulk::compress(block, ZSTD_LEVEL)?, Some("zstd")),
+            Compression::Zstd => {
+                let mut encoder = zstd::bulk::Compressor::new(ZSTD_LEVEL)?;
+                encoder.include_checksum(true)?;
+                (encoder.compress(block)?, Some("zstd"))
+            }
         };
         Ok(Body { bytes: Bytes::from(bytes), content_encoding })
     }

@@ -1,5 +1,6 @@
 //! Inserts into a real server: once per token, into the columns there are, and what its refusals mean.
 
+use hub_consumer::clickhouse::compression::{Body, Compression};
 use hub_consumer::clickhouse::errors::InsertError;
 use hub_consumer::clickhouse::insert::OpenError;
 use hub_consumer::decode::{LogRows, Rows};
@@ -153,6 +154,33 @@ async fn a_block_cut_short_stores_nothing_and_the_whole_one_goes_through_with_th
     let body = inserts.compression().compress(&encoded).unwrap();
     inserts.insert(&target, &body, "t").await.unwrap();
     assert_eq!(stored(&database).await, 500);
+    database.drop().await;
+}
+
+#[tokio::test]
+async fn a_body_damaged_on_the_way_stores_nothing() {
+    let database = Database::migrated().await;
+    let inserts = database.inserts();
+    let target = inserts.open("otel_logs", LogRows::COLUMNS).await.unwrap();
+    let mut block = logs_block();
+    // Times without a pattern travel as they are, so that a damaged byte is a damaged value and no broken code.
+    let times: Vec<u64> = (1..2_000_u64).map(|n| NOW + n.wrapping_mul(0x9E37_79B9_7F4A_7C15) % DAY_NANOS).collect();
+    block.push(&request(&times), source(0)).unwrap();
+    let mut encoded = Vec::new();
+    block.encode(target.columns(), &mut encoded);
+    for compression in [Compression::Lz4, Compression::Zstd] {
+        let whole = compression.compress(&encoded).unwrap();
+        for at in [whole.len() / 10, whole.len() / 3, whole.len() - 100] {
+            let mut bytes = whole.bytes.to_vec();
+            bytes[at] ^= 1;
+            let damaged = Body { bytes: bytes.into(), ..whole.clone() };
+            let refused = inserts.insert(&target, &damaged, "t").await.unwrap_err();
+            assert!(refused.is_retryable(), "{compression:?}, byte {at}: {refused:?}");
+            assert_eq!(stored(&database).await, 0, "{compression:?}, byte {at}");
+        }
+    }
+    inserts.insert(&target, &Compression::Lz4.compress(&encoded).unwrap(), "t").await.unwrap();
+    assert_eq!(stored(&database).await, times.len());
     database.drop().await;
 }
 
