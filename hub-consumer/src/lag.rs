@@ -86,7 +86,8 @@ fn lag_of<B>(state: &Partition<B>, ends: Option<&Watermarks>, now_ms: i64) -> Pa
     let mut lag = PartitionLag {
         committed: state.tracker.committed_offset(),
         log_start: ends.map(|ends| ends.low),
-        log_end: ends.map(|ends| ends.high),
+        // The broker was asked a moment ago; what has come since is beyond what it said.
+        log_end: ends.map(|ends| state.tracker.next().map_or(ends.high, |next| next.max(ends.high))),
         seconds: 0.0,
     };
     let waits = state.tracker.first_unresolved();
@@ -128,6 +129,11 @@ mod tests {
     fn lag_is_the_age_of_the_first_unresolved_record_by_the_brokers_clock() {
         check(&[(10, 20_000), (11, 50_000)], &[], 12, (Some(2), 40.0));
         check(&[(10, 20_000), (11, 50_000)], &[11], 12, (Some(2), 40.0));
+    }
+
+    #[test]
+    fn records_received_since_the_broker_was_asked_count() {
+        check(&[(10, 20_000), (11, 50_000)], &[], 10, (Some(2), 40.0));
     }
 
     #[test]

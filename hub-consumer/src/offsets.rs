@@ -122,6 +122,11 @@ impl OffsetTracker {
         }
     }
 
+    /// One past the last received record, or the committed offset before the first one.
+    pub fn next(&self) -> Option<i64> {
+        self.next
+    }
+
     /// The commit to issue now: `None` while one is in flight, and when the broker already has this point.
     pub fn commit_due(&self) -> Option<CommitPoint> {
         if self.requested.is_some() {

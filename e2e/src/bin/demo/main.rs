@@ -109,8 +109,8 @@ async fn demo(arguments: &Arguments, directory: &Path, endpoints: &Endpoints) ->
     let deadline = Instant::now() + SETTLE;
     let verdict = loop {
         let verdict = Verdict::take(&line, &exported).await?;
-        table.show(&line, started.elapsed()).await?;
-        if verdict.holds() || Instant::now() > deadline {
+        let lag = table.show(&line, started.elapsed()).await?;
+        if (verdict.holds() && lag == 0.0) || Instant::now() > deadline {
             break verdict;
         }
         tokio::time::sleep(Duration::from_millis(250)).await;

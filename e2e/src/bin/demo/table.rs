@@ -20,6 +20,7 @@ pub(crate) struct Table {
     screen: MultiProgress,
     rows: Vec<ProgressBar>,
     last_plain: Option<Duration>,
+    last_lines: Vec<String>,
 }
 
 impl Table {
@@ -37,34 +38,39 @@ impl Table {
             screen,
             rows,
             last_plain: None,
+            last_lines: Vec::new(),
         }
     }
 
-    /// Asks every station and shows the answers.
-    pub(crate) async fn show(&mut self, line: &Line, elapsed: Duration) -> Result<()> {
-        let lines = self.lines(line, elapsed).await?;
+    /// Asks every station, shows the answers, and returns the lag of all signals in records.
+    pub(crate) async fn show(&mut self, line: &Line, elapsed: Duration) -> Result<f64> {
+        let (lines, lag) = self.lines(line, elapsed).await?;
         if self.screen.is_hidden() {
             if self.last_plain.is_none_or(|last| elapsed - last >= PLAIN_EVERY) {
                 self.last_plain = Some(elapsed);
                 println!("{}\n", lines.join("\n"));
             }
-            return Ok(());
+        } else {
+            for (row, line) in self.rows.iter().zip(&lines) {
+                row.set_message(line.clone());
+            }
         }
-        for (row, line) in self.rows.iter().zip(lines) {
-            row.set_message(line);
-        }
-        Ok(())
+        self.last_lines = lines;
+        Ok(lag)
     }
 
     /// Leaves the last state on the screen.
     pub(crate) fn finish(&self) {
+        if self.screen.is_hidden() {
+            println!("{}", self.last_lines.join("\n"));
+        }
         for row in &self.rows {
             row.abandon();
         }
         println!();
     }
 
-    async fn lines(&self, line: &Line, elapsed: Duration) -> Result<Vec<String>> {
+    async fn lines(&self, line: &Line, elapsed: Duration) -> Result<(Vec<String>, f64)> {
         let edge = Page::read(&self.client, &line.edge_admin_url()).await?;
         let hub = Page::read(&self.client, &line.hub_admin_url()).await?;
         let requests = std::fs::read_to_string(&self.menu_log)?
@@ -93,6 +99,6 @@ impl Table {
                 hub.sum("hub_lag_seconds", &[("topic", &topic)]),
             ));
         }
-        Ok(lines)
+        Ok((lines, hub.sum("hub_lag_records", &[])))
     }
 }
