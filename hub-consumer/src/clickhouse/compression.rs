@@ -53,8 +53,14 @@ impl Compression {
             Compression::None => (block.to_vec(), None),
             Compression::Lz4 => {
                 let sink = Vec::with_capacity(block.len() / 3);
-                let mut encoder =
-                    lz4::EncoderBuilder::new().block_size(lz4::BlockSize::Max1MB).build(sink)?;
+                // Frame blocks of this size fit the CPU's cache, and independent ones compress faster for the same ratio.
+                let mut encoder = lz4::EncoderBuilder::new()
+                    .block_size(lz4::BlockSize::Max1MB)
+                    .block_mode(lz4::BlockMode::Independent)
+                    .checksum(lz4::ContentChecksum::NoChecksum)
+                    // Over the compressed bytes, a fifth of what the checksum of the content would read.
+                    .block_checksum(lz4::liblz4::BlockChecksum::BlockChecksumEnabled)
+                    .build(sink)?;
                 encoder.write_all(block)?;
                 let (bytes, result) = encoder.finish();
                 result?;
