@@ -162,6 +162,11 @@ impl<'a> Attributes<'a> {
     pub(crate) fn new(bytes: &'a [u8], number: u32, depth_left: u32) -> Self {
         Self { fields: Repeated::new(bytes, number, depth_left), depth_left }
     }
+
+    /// The bytes of the message that were not iterated yet, fields other than the attributes included.
+    pub(crate) fn unread(&self) -> &'a [u8] {
+        self.fields.unread()
+    }
 }
 
 impl<'a> Iterator for Attributes<'a> {

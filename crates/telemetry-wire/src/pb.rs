@@ -341,6 +341,10 @@ impl<'a> Repeated<'a> {
     pub(crate) fn new(buf: &'a [u8], number: u32, depth_left: u32) -> Self {
         Self { reader: Reader::nested(buf, depth_left), number }
     }
+
+    pub(crate) fn unread(&self) -> &'a [u8] {
+        self.reader.rest
+    }
 }
 
 impl<'a> Iterator for Repeated<'a> {

@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::envelope::Request;
-use crate::fixtures;
+use crate::{fixtures, pb};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{self, ArrayValue, KeyValueList};
 use opentelemetry_proto::tonic::resource::v1::Resource;
@@ -73,6 +73,78 @@ fn order_on_the_wire_does_not_matter() {
 fn a_repeated_key_contributes_its_first_value_each_time_as_in_the_collector() {
     let repeated = vec![text("k", "first"), text("k", "secon")];
     assert_eq!(hex(&hash(repeated)), "dfd0787cf75732e5859f8a5d580678b9");
+}
+
+/// Encodes what a sender has made long by repetition: the encoding stops at the limit, and both rules hash the received
+/// bytes. `name` is an attribute of the resource.
+#[track_caller]
+fn check_given_up(received: &[u8], name: &str) {
+    let attributes = || Attributes::new(received, 1, 98);
+    let entries = attributes().collect::<Result<Vec<_>, _>>().expect("well-formed");
+    let mut encoder = Encoder::new(received.len());
+    let end = encoder.put_map(entries);
+    assert!(
+        matches!(end, Err(Abandoned::TooLong)),
+        "{} bytes are no reason to give up",
+        encoder.encoded.len()
+    );
+    let limit = 4 * received.len() + 65_536;
+    assert!(encoder.encoded.len() <= limit, "{} bytes of {limit}", encoder.encoded.len());
+    let low = xxh64(received, 0).to_le_bytes();
+    let high = xxh64(&[received, &[0xf3]].concat(), 0).to_le_bytes();
+    let expected = [low, high].concat();
+    assert_eq!(resource_hash(attributes()).expect("well-formed").as_slice(), expected);
+    let selected = selected_hash(attributes(), &vec![name.to_owned(); 100]).expect("well-formed");
+    assert_eq!(selected.as_slice(), expected);
+}
+
+/// A resource with one key `times` times, the first with a value of `bytes` bytes.
+fn repeated_key(times: usize, bytes: usize) -> Vec<u8> {
+    let mut attributes = vec![entry("k", None); times];
+    attributes[0] = text("k", &"v".repeat(bytes));
+    Resource { attributes, ..Default::default() }.encode_to_vec()
+}
+
+/// A resource with `depth` maps in one another, each with one key twice.
+fn nested_repeats(depth: u32) -> Vec<u8> {
+    let innermost = vec![text("k", "v"), entry("k", None)];
+    let attributes = (1..depth).fold(innermost, |inner, _| vec![entry("k", list(inner)), entry("k", None)]);
+    Resource { attributes, ..Default::default() }.encode_to_vec()
+}
+
+#[test]
+fn a_large_value_under_a_key_repeated_100_000_times_is_not_written_100_000_times() {
+    check_given_up(&repeated_key(100_000, 1 << 20), "k");
+}
+
+#[test]
+fn keys_repeated_in_nested_maps_do_not_double_the_encoding_at_every_level() {
+    check_given_up(&nested_repeats(30), "k");
+}
+
+#[test]
+fn repetition_within_the_limit_is_still_the_collectors() {
+    let once = [b"\xf4k\xf7".as_slice(), &[b'v'; 1000]].concat();
+    let fits = |times: &usize| once.len() * times <= 4 * repeated_key(*times, 1000).len() + 65_536;
+    let longest = (1..).take_while(fits).last().expect("one occurrence fits");
+    let received = repeated_key(longest, 1000);
+    let hash = resource_hash(Attributes::new(&received, 1, 98)).expect("well-formed");
+    assert_eq!(hash, sum(once.repeat(longest)));
+    check_given_up(&repeated_key(longest + 1, 1000), "k");
+}
+
+#[test]
+fn a_repeated_value_that_takes_long_to_read_is_read_once() {
+    // A map of one megabyte of unknown fields, under a key 100,000 times: read each time it would be 100 gigabytes.
+    let mut value = Vec::new();
+    pb::put_len_field(&mut value, 6, &[0x78, 0].repeat(1 << 19));
+    let mut attribute = b"\x0a\x01k".to_vec();
+    pb::put_len_field(&mut attribute, 2, &value);
+    let mut received = Vec::new();
+    pb::put_len_field(&mut received, 1, &attribute);
+    received.extend(repeated_key(99_999, 0));
+    let hash = resource_hash(Attributes::new(&received, 1, 98)).expect("well-formed");
+    assert_eq!(hash, sum(b"\xf4k\xfc\xfd".repeat(100_000)));
 }
 
 /// Writes the encoding out of prost's types, the straightforward way.

@@ -7,5 +7,6 @@ mod merge_law;
 mod metrics;
 mod oracle;
 mod read;
+mod seeds;
 mod split;
 mod wire_gen;
