@@ -9,5 +9,15 @@ bench: ; @$(XTASK) bench
 down: ; @$(XTASK) down
 deny: ; @cargo deny check
 
-$(if $(shell command -v cargo),,$(error cargo is missing: install Rust with rustup (https://rustup.rs), then run this again))
-$(if $(shell command -v cc),,$(error a C compiler is missing: run `apt-get install -y build-essential`, then run this again))
+# xtask installs what else is missing, but is itself compiled first.
+ifeq ($(shell command -v cargo),)
+$(error cargo is missing: install Rust with rustup (https://rustup.rs), then run this again)
+endif
+ifeq ($(shell command -v cc),)
+ifeq ($(shell id -u)$(wildcard /etc/debian_version),0/etc/debian_version)
+$(info installing a C compiler)
+$(shell { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y build-essential; } >&2)
+else
+$(error a C compiler is missing: run `sudo apt-get install -y build-essential`, then run this again)
+endif
+endif

@@ -71,7 +71,7 @@ fn test(steps: &mut Steps) -> Result<()> {
     check(steps)?;
     steps.cargo("build the tests", &["test", "--workspace", "--no-run"])?;
     steps.wait("fetch the servers", fetch)?;
-    let stack = steps.stack("target/debug/devstack")?;
+    let stack = steps.stack("target/debug")?;
     let outcome = steps.cargo_with(stack.env(), "test", &["test", "--workspace", "--no-fail-fast"]);
     stack.down(steps)?;
     outcome?;

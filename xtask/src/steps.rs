@@ -1,5 +1,6 @@
 //! Runs commands from the project's root, each as a named step with its time.
 
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -13,11 +14,10 @@ pub(crate) struct Steps {
     taken: Vec<(String, Duration)>,
 }
 
-/// A set of servers that `devstack up` started for this run.
+/// The servers of this run.
 #[derive(Debug)]
 pub(crate) struct Stack {
-    devstack: PathBuf,
-    directory: PathBuf,
+    process: Background,
     env: Vec<(String, String)>,
 }
 
@@ -74,24 +74,32 @@ impl Steps {
         })
     }
 
-    /// Starts the servers that the tests of this run share.
-    pub(crate) fn stack(&mut self, devstack: &str) -> Result<Stack> {
-        let devstack = self.root.join(devstack);
-        let directory = std::env::temp_dir().join(format!("eventline-test-{}", std::process::id()));
+    /// Starts the servers that the tests of this run share; they end with this process, however it ends.
+    pub(crate) fn stack(&mut self, profile: &str) -> Result<Stack> {
+        let mut addresses = Vec::new();
+        let mut started = None;
         self.timed("start the servers", |steps| {
-            let mut command = Command::new(&devstack);
-            command.arg("up").arg("--dir").arg(&directory).stdout(Stdio::null());
-            steps.finish(&mut command)
+            let mut child = Command::new(steps.root.join(profile).join("devstack-launch"))
+                .args(["exec", &std::process::id().to_string()])
+                .arg(steps.root.join(profile).join("devstack"))
+                .args(["up", "--foreground", "--temporary"])
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .spawn()
+                .context("start devstack")?;
+            let output = child.stdout.take().context("the output is piped")?;
+            started = Some(Background(Some(child)));
+            for line in BufReader::new(output).lines() {
+                let line = line.context("read devstack's output")?;
+                addresses.extend(assignment(&line));
+                // The last address: all servers answer.
+                if line.starts_with("MIMIR_URL=") {
+                    return Ok(());
+                }
+            }
+            bail!("the servers did not start")
         })?;
-        let output = Command::new(&devstack)
-            .args(["env", "--dir"])
-            .arg(&directory)
-            .stderr(Stdio::inherit())
-            .output()
-            .context("ask devstack for the addresses")?;
-        let text = String::from_utf8(output.stdout).context("devstack env prints text")?;
-        let env = text.lines().filter_map(assignment).collect();
-        Ok(Stack { devstack, directory, env })
+        Ok(Stack { process: started.context("a step that succeeded has started devstack")?, env: addresses })
     }
 
     /// Runs `work` and remembers how long it took.
@@ -134,17 +142,18 @@ impl Stack {
         self.env.clone()
     }
 
-    /// Ends the servers and removes their data.
+    /// Ends the servers; their data goes with them.
     pub(crate) fn down(self, steps: &mut Steps) -> Result<()> {
+        let Self { mut process, .. } = self;
         steps.timed("stop the servers", |steps| {
-            steps.finish(Command::new(&self.devstack).arg("down").arg("--dir").arg(&self.directory))
-        })?;
-        match std::fs::remove_dir_all(&self.directory) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(error).with_context(|| format!("remove {}", self.directory.display()))
+            let mut child = process.0.take().context("devstack runs")?;
+            steps.finish(Command::new("kill").args(["-s", "TERM", &child.id().to_string()]))?;
+            let status = child.wait().context("wait for devstack")?;
+            if !status.success() {
+                bail!("devstack ended with {status}");
             }
-            _ => Ok(()),
-        }
+            Ok(())
+        })
     }
 }
 
@@ -162,8 +171,8 @@ impl Drop for Background {
     }
 }
 
-/// `export KEY='value'` or `KEY=value` to its two parts.
+/// `KEY=value` to its two parts.
 fn assignment(line: &str) -> Option<(String, String)> {
-    let (key, value) = line.trim().trim_start_matches("export ").split_once('=')?;
-    Some((key.to_owned(), value.trim_matches(['\'', '"']).to_owned()))
+    let (key, value) = line.split_once('=')?;
+    Some((key.to_owned(), value.to_owned()))
 }

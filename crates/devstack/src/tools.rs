@@ -50,6 +50,29 @@ pub(crate) fn ensure(tools: &[Tool], cache: &Cache, task: &Task) -> Result<()> {
     command::run(&what, install.env("DEBIAN_FRONTEND", "noninteractive"), |_| {})
 }
 
+/// The oldest Java that runs the pinned Kafka.
+const OLDEST_JAVA: u32 = 17;
+
+/// A Java that is new enough for Kafka; an old one that is there is not replaced without asking.
+pub(crate) fn ensure_java(cache: &Cache, task: &Task) -> Result<()> {
+    ensure(&[JAVA], cache, task)?;
+    let says = command::output("ask java for its version", Command::new(JAVA.program).arg("--version"))?;
+    match java_version(&says) {
+        Some(version) if version < OLDEST_JAVA => Err(Error::MissingTools {
+            programs: vec![format!("java {OLDEST_JAVA} or newer ({}; found {version})", JAVA.purpose)],
+            command: format!("sudo apt-get install openjdk-{OLDEST_JAVA}-jre-headless"),
+        }),
+        // A Java that does not say its version in the usual way may still be right.
+        _ => Ok(()),
+    }
+}
+
+/// `openjdk 17.0.15 2025-04-15` to 17.
+fn java_version(says: &str) -> Option<u32> {
+    let number = says.split_whitespace().nth(1)?;
+    number.split('.').next()?.parse().ok()
+}
+
 fn missing(tools: &[Tool]) -> Vec<&Tool> {
     tools.iter().filter(|tool| command::find(tool.program).is_none()).collect()
 }
@@ -69,6 +92,14 @@ fn refusal(missing: &[&Tool]) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_version_of_java_is_the_first_number() {
+        let openjdk = "openjdk 17.0.15 2025-04-15\nOpenJDK Runtime Environment";
+        assert_eq!(java_version(openjdk), Some(17));
+        assert_eq!(java_version("java 11 2018-09-25 LTS"), Some(11));
+        assert_eq!(java_version("something else"), None);
+    }
 
     #[test]
     fn a_missing_tool_is_named_with_its_purpose_and_the_command_that_installs_it() {

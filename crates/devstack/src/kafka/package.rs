@@ -29,7 +29,7 @@ pub(crate) struct Package {
 impl Package {
     /// Fetches Kafka into the cache, unless it is there.
     pub(crate) fn fetch(cache: &Cache, task: &Task) -> Result<Self> {
-        tools::ensure(&[tools::JAVA], cache, task)?;
+        tools::ensure_java(cache, task)?;
         let java = command::find("java").ok_or_else(|| Error::Io {
             what: "find java".into(),
             source: std::io::ErrorKind::NotFound.into(),

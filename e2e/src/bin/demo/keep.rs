@@ -1,7 +1,6 @@
 //! A demo that goes on: everything belongs to one process, which leaves the terminal and can be ended later.
 
 use std::fmt::Write as _;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
@@ -27,7 +26,6 @@ pub(crate) fn run_detached(directory: &Path, env_file: &Path) -> Result<ExitCode
         .args(std::env::args_os().skip(1))
         .arg("--detached")
         .stdin(Stdio::null())
-        .process_group(0)
         .spawn()
         .context("start the demo")?;
     loop {
@@ -64,6 +62,16 @@ pub(crate) async fn stay(
         tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).context("catch signals")?;
     terminate.recv().await;
     Ok(())
+}
+
+/// Writes down which process a later run has to end.
+///
+/// # Errors
+/// The file cannot be written.
+pub(crate) fn register(directory: &Path) -> Result<()> {
+    let me = ProcessName::of(std::process::id().cast_signed()).context("read this process's start time")?;
+    std::fs::write(directory.join("pid"), format!("{} {}", me.pid, me.start_time))
+        .context("write the demo's pid")
 }
 
 /// Ends the demo that an earlier `--keep` left running, if there is one.

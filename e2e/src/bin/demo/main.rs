@@ -69,6 +69,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     // The last run's logs would be read as this one's.
     std::fs::remove_dir_all(&directory).context("empty the demo's directory")?;
     std::fs::create_dir_all(&directory).context("make the demo's directory")?;
+    keep::register(&directory)?;
     let folder = Some(directory.join("servers"));
     let stack = Stack::up(StackOptions { folder, ..StackOptions::default() }).context("start the servers")?;
     // One thread: the programs end with the thread that started them.
