@@ -4,14 +4,17 @@
 //! |---|---|
 //! | 2xx | stored; items of a partial success are gone for good and counted, never sent again |
 //! | 202 | stored: the other replica of a highly available pair is elected, and these samples are dropped on purpose |
-//! | 400 with `otlp parse error` or an `err-mimir-` id | stored: Mimir kept what was good and tells of the rest |
-//! | 400 else | something in it is bad and nothing was stored: divide, dead-letter what is left |
+//! | 400 with `otlp parse error` | stored: Mimir kept what it could translate and tells of the rest |
+//! | 400 else | something in it is bad: divide, dead-letter what is left |
 //! | 401, 403, 404, 415, other 3xx and 4xx | our configuration: alert, keep the records |
 //! | 408 | wait |
 //! | 413 | divide; a single point that is too large is dead-lettered |
 //! | 429 | wait as told; divide when the request is above the burst, or was refused [`TRIES`] times |
 //! | 500 | wait [`TRIES`] times, then divide; a lone point is dead-lettered only when the sink stores others |
 //! | other 5xx, no answer | wait as told, without limit |
+//!
+//! A 400 that names a limit or a check of Mimir (`err-mimir-…`) does not say whether anything was stored. Dividing is right
+//! either way: identical samples that come again change nothing.
 //!
 //! Waiting for ever on a 429 would hang on a request that is larger than the tenant's burst: Mimir refuses that one
 //! always. A 500 may be Prometheus rolling back a whole request for one sample, or a server that is broken.
@@ -62,7 +65,7 @@ pub fn verdict(reply: &Reply, asked: Asked) -> Verdict {
         202 => stored("ha_not_elected", asked.points),
         200..300 => Verdict::Stored { refused: partial_success(&reply.body) },
         // At least one item; the answer does not say how many.
-        400 if is_stored_all_the_same(&reply.body) => stored("rejected", 1),
+        400 if is_translation_error(&reply.body) => stored("rejected", 1),
         400 => divide("bad_request", Alone::DeadLetter),
         408 => wait("timeout"),
         413 => divide("too_large", Alone::DeadLetter),
@@ -99,9 +102,8 @@ fn partial_success(body: &[u8]) -> Option<Refused> {
     Some(Refused { reason: "partial_success", items, detail: clipped(&partial.error_message).to_owned() })
 }
 
-fn is_stored_all_the_same(body: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(body);
-    text.contains("otlp parse error") || text.contains("err-mimir-")
+fn is_translation_error(body: &[u8]) -> bool {
+    String::from_utf8_lossy(body).contains("otlp parse error")
 }
 
 /// `google.rpc.Status`, which OTLP endpoints answer errors with.
