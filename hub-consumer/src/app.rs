@@ -26,7 +26,7 @@ use crate::{
         migrate::{Migrator, Plan},
     },
     config::{HubConfig, SignalConfig},
-    dead_letter::DeadLetter,
+    dead_letter::{DeadLetter, Pace},
     decode::{DecodeSettings, LogRows, Rows, SpanRows},
     delivery::Delivery,
     lag::LagProbe,
@@ -39,7 +39,8 @@ use crate::{
     },
 };
 
-/// A pipeline's loop goes round ten times a second; it stands still only while a rebalance waits for blocks under way.
+/// A pipeline's loop goes round ten times a second, while it waits for blocks under way too. It stands still only while
+/// it leaves the group, for some seconds.
 const LONGEST_SILENCE: Duration = Duration::from_secs(60);
 
 /// Reads, stores and commits until shutdown.
@@ -187,6 +188,8 @@ impl Hub {
             backoff: self.config.retry,
             health,
             metrics: metrics.clone(),
+            written: Pace::default(),
+            failed: Pace::default(),
         };
         let delivery = Delivery {
             sink: Arc::new(sink),

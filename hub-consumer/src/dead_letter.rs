@@ -2,15 +2,20 @@
 //!
 //! [`DeadLetter::write`] returns when every in-sync replica of the dead-letter topic has the record, and not before:
 //! its caller then counts the offset as resolved. While the topic cannot be written the call waits, readiness says
-//! why, and the offset does not move. That holds too when the topic refuses the record as too large: cutting it would
-//! lose bytes, so the topic's limit must not be below that of its source.
+//! why, and the offset does not move.
 //!
 //! The record keeps its key and headers. `eventline-dlq-*` headers are put in front; a part of a record is a valid
 //! request of its own and says so by [`PART`].
+//!
+//! A record that the producer or the topic refuses as too large could never move its partition's offset. It is written
+//! as its *head*: the first [`HEAD_BYTES`] of the value, with the size of the whole in [`names::ORIGINAL_BYTES`]. The
+//! rest is in the source topic, at the coordinates of the headers, for as long as that keeps it.
 
-use std::sync::Arc;
+mod pace;
 
-use kafka_client::{DeliveryError, OutgoingRecord, Producer, SendError};
+use std::{borrow::Cow, sync::Arc};
+
+use kafka_client::{DeliveryError, DeliveryErrorKind, OutgoingRecord, Producer, SendError};
 use service_runtime::{
     Condition,
     backoff::{Backoff, BackoffConfig},
@@ -19,6 +24,7 @@ use service_runtime::{
 use telemetry_wire::headers::{self, Encoding, dead_letter as names};
 use tracing::{error, warn};
 
+pub use self::pace::Pace;
 use crate::{
     metrics::SignalMetrics,
     sink::{Fragment, Unreadable},
@@ -28,9 +34,14 @@ use crate::{
 pub const PART: &str = "eventline-dlq-part";
 /// Longest text of [`names::DETAIL`], in bytes: servers quote data in their errors.
 const MAX_DETAIL_BYTES: usize = 1024;
+/// How much of a value that does not fit is kept, in bytes; it has to fit in any topic. Also the most bytes of its
+/// original headers that are kept with it.
+pub const HEAD_BYTES: usize = 16 * 1024;
+/// Longest key that a head keeps, in bytes.
+const MAX_HEAD_KEY_BYTES: usize = 1024;
 
 /// The dead-letter topic of one signal's topic.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct DeadLetter {
     /// Sends the records; shared by all signals.
     pub producer: Producer,
@@ -42,6 +53,10 @@ pub struct DeadLetter {
     pub health: Condition,
     /// Counters of the signal.
     pub metrics: SignalMetrics,
+    /// Of the log's lines about records that were written.
+    pub written: Pace,
+    /// Of the log's lines about attempts that failed.
+    pub failed: Pace,
 }
 
 /// One attempt failed; nothing is known to be in the topic.
@@ -63,39 +78,37 @@ impl DeadLetter {
     /// Writes a record or a part of one. Returns when the topic has it, however long that takes.
     pub async fn write(&self, fragment: &Fragment, reason: &'static str, detail: &str) {
         let origin = &fragment.origin;
-        let headers = headers_of(fragment, reason, detail);
+        let (topic, partition, offset) = (&origin.topic, origin.partition, origin.offset);
+        let mut letter = Letter::whole(fragment, reason, detail);
         let mut backoff = Backoff::new(&self.backoff);
-        let mut attempt: u32 = 0;
-        loop {
-            attempt += 1;
-            match self.attempt(fragment, &headers).await {
-                Ok(()) => break,
-                Err(failure) => {
-                    let cause = ErrorChain(&failure).to_string();
-                    self.health.not_ready(format!("{} cannot be written", self.topic));
-                    if attempt.is_power_of_two() {
-                        let (partition, offset) = (origin.partition, origin.offset);
-                        error!(topic = %self.topic, partition, offset, attempt, cause, "dead letter is not written");
-                    }
-                }
+        while let Err(failure) = self.attempt(&letter).await {
+            if failure.is_of_the_record() && !letter.is_head {
+                letter = letter.head();
+                continue;
+            }
+            self.health.not_ready(format!("{} cannot be written", self.topic));
+            if let Some(count) = self.failed.tick() {
+                let cause = ErrorChain(&failure).to_string();
+                error!(to = %self.topic, %topic, partition, offset, count, cause, "dead letters are not written");
             }
             tokio::time::sleep(backoff.next_delay()).await;
         }
         self.health.ready();
         self.metrics.dead_lettered(reason);
-        let (topic, partition, offset) = (&origin.topic, origin.partition, origin.offset);
-        warn!(%topic, partition, offset, reason, detail, "record is dead-lettered");
+        if let Some(count) = self.written.tick() {
+            let is_head = letter.is_head;
+            warn!(%topic, partition, offset, reason, detail, is_head, count, "records are dead-lettered; this is the last");
+        }
     }
 
-    async fn attempt(&self, fragment: &Fragment, headers: &[(String, Vec<u8>)]) -> Result<(), WriteError> {
+    async fn attempt(&self, letter: &Letter<'_>) -> Result<(), WriteError> {
         let headers: Vec<(&str, &[u8])> =
-            headers.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
+            letter.headers.iter().map(|(name, value)| (name.as_ref(), value.as_ref())).collect();
         let record = OutgoingRecord {
             topic: &self.topic,
             partition: None,
-            key: fragment.origin.key.as_deref(),
-            // A whole record goes exactly as it was read, in whatever encoding.
-            value: if fragment.is_part { &fragment.value } else { &fragment.origin.value },
+            key: letter.key,
+            value: letter.value,
             headers: &headers,
         };
         let delivery = self.producer.send(record).map_err(WriteError::Send)?;
@@ -104,29 +117,83 @@ impl DeadLetter {
     }
 }
 
-fn headers_of(fragment: &Fragment, reason: &str, detail: &str) -> Vec<(String, Vec<u8>)> {
-    let origin = &fragment.origin;
-    let mut headers: Vec<(String, Vec<u8>)> = Vec::with_capacity(origin.headers.len() + 7);
-    let mut put = |name: &str, value: String| headers.push((name.to_owned(), value.into_bytes()));
-    put(names::REASON, reason.to_owned());
-    put(names::DETAIL, clipped(detail).to_owned());
-    put(names::SOURCE_TOPIC, origin.topic.to_string());
-    put(names::SOURCE_PARTITION, origin.partition.to_string());
-    put(names::SOURCE_OFFSET, origin.offset.to_string());
-    if let Some(timestamp) = origin.timestamp_ms {
-        put(names::SOURCE_TIMESTAMP, timestamp.to_string());
-    }
-    if fragment.is_part {
-        put(PART, "true".to_owned());
-        put(headers::ENCODING, Encoding::OtlpProto.as_str().to_owned());
-    }
-    for (name, value) in &origin.headers {
-        let is_replaced = fragment.is_part && name == headers::ENCODING;
-        if !is_replaced {
-            headers.push((name.clone(), value.to_vec()));
+impl WriteError {
+    /// Whether these very bytes can never be written: too large for the producer, or refused by the broker.
+    fn is_of_the_record(&self) -> bool {
+        match self {
+            WriteError::Send(refused) => matches!(refused, SendError::RecordTooLarge { .. }),
+            WriteError::Delivery(refused) => refused.kind() == DeliveryErrorKind::Record,
         }
     }
-    headers
+}
+
+type Header<'a> = (Cow<'a, str>, Cow<'a, [u8]>);
+
+/// What is written for a fragment.
+struct Letter<'a> {
+    key: Option<&'a [u8]>,
+    value: &'a [u8],
+    /// Ours, then the record's own.
+    headers: Vec<Header<'a>>,
+    /// How many of the headers are ours.
+    own_headers: usize,
+    is_head: bool,
+}
+
+impl<'a> Letter<'a> {
+    fn whole(fragment: &'a Fragment, reason: &'a str, detail: &'a str) -> Self {
+        let origin = &fragment.origin;
+        let mut headers: Vec<Header<'a>> = Vec::with_capacity(origin.headers.len() + 9);
+        let mut put =
+            |name: &'static str, value: Cow<'a, str>| headers.push((name.into(), into_bytes(value)));
+        put(names::REASON, reason.into());
+        put(names::DETAIL, clipped(detail).into());
+        put(names::SOURCE_TOPIC, (&*origin.topic).into());
+        put(names::SOURCE_PARTITION, origin.partition.to_string().into());
+        put(names::SOURCE_OFFSET, origin.offset.to_string().into());
+        if let Some(timestamp) = origin.timestamp_ms {
+            put(names::SOURCE_TIMESTAMP, timestamp.to_string().into());
+        }
+        if fragment.is_part {
+            put(PART, "true".into());
+            put(headers::ENCODING, Encoding::OtlpProto.as_str().to_owned().into());
+        }
+        let own_headers = headers.len();
+        let is_replaced = |name: &str| fragment.is_part && name == headers::ENCODING;
+        let kept = origin.headers.iter().filter(|(name, _)| !is_replaced(name));
+        headers.extend(kept.map(|(name, value)| (name.as_str().into(), value.as_ref().into())));
+        // A whole record goes exactly as it was read, in whatever encoding.
+        let value = if fragment.is_part { &fragment.value } else { &origin.value };
+        Letter { key: origin.key.as_deref(), value, headers, own_headers, is_head: false }
+    }
+
+    /// The same, cut so that it fits in any topic. Keys and headers have no bound of their own and are cut too.
+    fn head(mut self) -> Self {
+        let mut room = HEAD_BYTES;
+        let kept = self.headers.split_off(self.own_headers).into_iter().take_while(|(name, value)| {
+            let size = name.len() + value.len();
+            let fits = size <= room;
+            room = room.saturating_sub(size);
+            fits
+        });
+        let kept: Vec<Header<'a>> = kept.collect();
+        let original_bytes = self.value.len().to_string();
+        self.headers.push((names::ORIGINAL_BYTES.into(), original_bytes.into_bytes().into()));
+        self.headers.extend(kept);
+        Letter {
+            key: self.key.filter(|key| key.len() <= MAX_HEAD_KEY_BYTES),
+            value: &self.value[..self.value.len().min(HEAD_BYTES)],
+            is_head: true,
+            ..self
+        }
+    }
+}
+
+fn into_bytes(text: Cow<'_, str>) -> Cow<'_, [u8]> {
+    match text {
+        Cow::Borrowed(text) => text.as_bytes().into(),
+        Cow::Owned(text) => text.into_bytes().into(),
+    }
 }
 
 /// The text, cut at a character so that it fits a header.
@@ -158,29 +225,48 @@ mod tests {
         Fragment::whole(Arc::new(origin), Bytes::from_static(b"{}"))
     }
 
-    fn value_of<'a>(headers: &'a [(String, Vec<u8>)], name: &str) -> Vec<&'a str> {
-        let found = headers.iter().filter(|(given, _)| given == name);
+    fn value_of<'a>(letter: &'a Letter<'_>, name: &str) -> Vec<&'a str> {
+        let found = letter.headers.iter().filter(|(given, _)| given == name);
         found.map(|(_, value)| std::str::from_utf8(value).unwrap()).collect()
     }
 
     #[test]
     fn whole_record_keeps_its_headers_and_names_where_it_was_read() {
-        let headers = headers_of(&whole_record(), "malformed", "not JSON");
-        assert_eq!(value_of(&headers, names::REASON), ["malformed"]);
-        assert_eq!(value_of(&headers, names::SOURCE_TOPIC), ["otlp_logs"]);
-        assert_eq!(value_of(&headers, names::SOURCE_PARTITION), ["3"]);
-        assert_eq!(value_of(&headers, names::SOURCE_OFFSET), ["42"]);
-        assert_eq!(value_of(&headers, names::SOURCE_TIMESTAMP), ["1700000000000"]);
-        assert_eq!(value_of(&headers, headers::EDGE_ID), ["edge-1"]);
-        assert_eq!(value_of(&headers, headers::ENCODING), ["otlp_json"]);
-        assert!(value_of(&headers, PART).is_empty());
+        let fragment = whole_record();
+        let letter = Letter::whole(&fragment, "malformed", "not JSON");
+        assert_eq!(value_of(&letter, names::REASON), ["malformed"]);
+        assert_eq!(value_of(&letter, names::SOURCE_TOPIC), ["otlp_logs"]);
+        assert_eq!(value_of(&letter, names::SOURCE_PARTITION), ["3"]);
+        assert_eq!(value_of(&letter, names::SOURCE_OFFSET), ["42"]);
+        assert_eq!(value_of(&letter, names::SOURCE_TIMESTAMP), ["1700000000000"]);
+        assert_eq!(value_of(&letter, headers::EDGE_ID), ["edge-1"]);
+        assert_eq!(value_of(&letter, headers::ENCODING), ["otlp_json"]);
+        assert!(value_of(&letter, PART).is_empty());
+        assert!(value_of(&letter, names::ORIGINAL_BYTES).is_empty());
     }
 
     #[test]
     fn part_of_a_record_is_marked_and_names_its_own_encoding() {
-        let headers = headers_of(&whole_record().part(Bytes::from_static(b"\x0a\x00")), "too_large", "");
-        assert_eq!(value_of(&headers, PART), ["true"]);
-        assert_eq!(value_of(&headers, headers::ENCODING), ["otlp_proto"]);
+        let fragment = whole_record().part(Bytes::from_static(b"\x0a\x00"));
+        let letter = Letter::whole(&fragment, "too_large", "");
+        assert_eq!(value_of(&letter, PART), ["true"]);
+        assert_eq!(value_of(&letter, headers::ENCODING), ["otlp_proto"]);
+    }
+
+    #[test]
+    fn head_is_small_whatever_is_large_and_names_the_size_of_the_whole() {
+        let Fragment { origin, .. } = whole_record();
+        let mut origin = Arc::into_inner(origin).unwrap();
+        let large = Bytes::from(vec![b'x'; 5 << 20]);
+        (origin.key, origin.value) = (Some(large.clone()), large.clone());
+        origin.headers.push(("huge".to_owned(), large.clone()));
+        let fragment = Fragment::whole(Arc::new(origin), large);
+        let head = Letter::whole(&fragment, "malformed", "").head();
+        assert_eq!((head.key, head.value.len()), (None, HEAD_BYTES));
+        assert_eq!(value_of(&head, names::ORIGINAL_BYTES), ["5242880"]);
+        assert_eq!(value_of(&head, names::SOURCE_OFFSET), ["42"]);
+        assert_eq!(value_of(&head, headers::EDGE_ID), ["edge-1"], "small headers are kept");
+        assert!(value_of(&head, "huge").is_empty());
     }
 
     #[test]

@@ -11,6 +11,7 @@ use telemetry_wire::Signal;
 
 use super::*;
 use crate::{
+    dead_letter::Pace,
     metrics::Metrics,
     sink::{Origin, Refused, Unreadable},
 };
@@ -97,6 +98,8 @@ async fn check(
         backoff: BackoffConfig::default(),
         health: readiness.condition("dead_letter"),
         metrics: metrics.clone(),
+        written: Pace::default(),
+        failed: Pace::default(),
     };
     dead_letter.health.ready();
     let sink = Arc::new(ScriptedSink { script, sent: Mutex::default() });

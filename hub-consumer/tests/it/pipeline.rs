@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use devstack::{Part, Stack, StackOptions};
-use hub_consumer::clickhouse::{client::Client, migrate::Migrator};
+use hub_consumer::{
+    clickhouse::{client::Client, migrate::Migrator},
+    dead_letter::HEAD_BYTES,
+};
+use kafka_client::admin::{self, TopicSpec};
 use prost::Message as _;
 use service_runtime::http_client::HttpClientConfig;
 use telemetry_wire::{Signal, fixtures::Load, headers};
@@ -175,6 +179,56 @@ async fn offset_waits_while_the_dead_letter_topic_cannot_be_written() {
     database.drop().await;
 }
 
+/// Bytes that no codec makes smaller, and that are no request: field 1 runs past their end.
+fn large_poison(length: usize) -> Vec<u8> {
+    let mut state = 1_u64;
+    let mut noise = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    };
+    let start = [0x0a, 0xff, 0xff, 0xff, 0x7f];
+    start.into_iter().chain(std::iter::repeat_with(&mut noise)).take(length).collect()
+}
+
+/// A poison that does not fit is dead-lettered as its head, and its partition goes on.
+async fn check_large_poison(topic_limit: &str, producer_limit: Option<u32>) {
+    let line = Line::without_dead_letters(Signal::Logs, 1).await;
+    let mut spec = TopicSpec::new(&line.dead_letters, 1);
+    spec.config.push(("max.message.bytes".to_owned(), topic_limit.to_owned()));
+    admin::create_topics(&line.connection, &[spec]).await.unwrap();
+    let database = Database::migrated().await;
+    let poison = large_poison(300_000);
+    let offset = line.send(0, &poison, &[(headers::EDGE_ID, b"edge-7")]).await;
+    let sent = send_logs(&line, 1, 2, 2).await;
+    let mut config = line.table_config(&database.config, "");
+    if let Some(limit) = producer_limit {
+        config.dead_letter.max_message_bytes = limit;
+    }
+    let hub = Hub::ready(config).await;
+    line.wait_until_committed().await;
+    assert_eq!(stored(&database, "otel_logs").await, sent);
+    let letters = line.read_dead_letters(1).await;
+    let header =
+        |name: &str| letters[0].headers.iter().find(|(given, _)| given == name).expect(name).1.clone();
+    assert_eq!(letters[0].value, poison[..HEAD_BYTES]);
+    assert_eq!(header(headers::dead_letter::ORIGINAL_BYTES), "300000");
+    assert_eq!(header(headers::dead_letter::SOURCE_OFFSET), offset.to_string());
+    assert_eq!(header(headers::EDGE_ID), "edge-7");
+    hub.check_conservation();
+    hub.stop().await;
+    database.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn poison_that_the_dead_letter_topic_refuses_for_its_size_does_not_stop_the_partition() {
+    check_large_poison("60000", None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn poison_that_the_producer_refuses_for_its_size_does_not_stop_the_partition() {
+    check_large_poison("1000000", Some(60_000)).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn stopped_hub_goes_on_where_it_was() {
     let (line, database) = (Line::new(Signal::Logs, 2).await, Database::migrated().await);
@@ -227,7 +281,9 @@ async fn stopped_clickhouse_pauses_the_partitions_and_then_every_row_is_stored_o
     Migrator::new(&config).unwrap().apply().await.unwrap();
     let database = Database { client: Client::new(&config.http).unwrap(), config };
 
-    let hub = Hub::ready(line.table_config(&database.config, "blocks: {max_rows: 50}")).await;
+    let mut config = line.table_config(&database.config, "blocks: {max_rows: 50}");
+    config.signals[0].consumer.partition_buffer_bytes = 16 * 1024;
+    let hub = Hub::ready(config).await;
     let mut sent = send_logs(&line, 2, 50, 5).await;
     line.wait_until_committed().await;
 
