@@ -19,6 +19,10 @@ use crate::{
     sink::{Fragment, Sink, Unreadable},
 };
 
+/// Dead letters of one partition that are written at once. A topic full of poison then keeps some hundred of them in
+/// memory over all partitions, and some thousand go out in a second.
+const DEAD_LETTERS_AT_ONCE: usize = 16;
+
 /// Names a partition of one assignment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartitionId {
@@ -47,14 +51,27 @@ pub struct Partition<B> {
     pub waiting: VecDeque<Fragment>,
     /// A block of this partition is being delivered. Never two, so that their order is the log's.
     pub is_delivering: bool,
-    /// Dead letters of this partition that are under way.
+    /// Records that are to be dead-lettered; bounded by the consumer's credit marks.
+    pub unreadable: VecDeque<(Fragment, Unreadable)>,
+    /// Dead letters of this partition that are under way, at most [`DEAD_LETTERS_AT_ONCE`].
     pub dead_letters: usize,
-    /// The position is not in the log any more; nothing is read until an operator decides.
+    /// The position is not in the log any more, and nothing is read.
     pub is_stalled: bool,
+    /// What is to be gone over, once nothing that was read before it can be committed any more.
+    pub gap: Option<Gap>,
     /// The partition is going away or the process stops: nothing new is taken.
     pub is_closed: bool,
     /// Ends the delivery and the dead letters of this partition.
     pub cancel: CancellationToken,
+}
+
+/// Records that were removed from the log before they were read.
+#[derive(Debug, Clone, Copy)]
+pub struct Gap {
+    /// How many.
+    pub lost: u64,
+    /// The first offset behind them.
+    pub end: i64,
 }
 
 /// A block that takes records.
@@ -95,8 +112,10 @@ impl<B> Partition<B> {
             open: None,
             waiting: VecDeque::new(),
             is_delivering: false,
+            unreadable: VecDeque::new(),
             dead_letters: 0,
             is_stalled: false,
+            gap: None,
             is_closed: false,
             cancel: CancellationToken::new(),
         }
@@ -126,18 +145,42 @@ impl<B> Partition<B> {
         }
     }
 
+    /// The next dead letter to write now.
+    pub fn start_dead_letter(&mut self) -> Option<(Fragment, Unreadable)> {
+        if self.dead_letters >= DEAD_LETTERS_AT_ONCE {
+            return None;
+        }
+        let next = self.unreadable.pop_front()?;
+        self.dead_letters += 1;
+        Some(next)
+    }
+
     /// Whether something that was decoded is not yet settled and committed.
     pub fn is_busy(&self) -> bool {
         let is_open = self.open.as_ref().is_some_and(|open| !open.fragments.is_empty());
-        is_open || self.is_delivering || self.dead_letters > 0 || self.tracker.is_commit_pending()
+        let is_dead_lettering = self.dead_letters > 0 || !self.unreadable.is_empty();
+        is_open || self.is_delivering || is_dead_lettering || self.tracker.is_commit_pending()
     }
 
-    /// Takes nothing new and forgets what is not under way. Forgotten records stay unresolved: whoever owns the
-    /// partition next reads them again.
-    pub fn close(&mut self) {
+    /// The gap to go over now: everything that was read before it is settled and committed. A commit that came later
+    /// would move the group back in front of the gap, and records that are dropped could not be read again.
+    pub fn take_gap(&mut self) -> Option<Gap> {
+        let is_settled = self.tracker.unresolved() == 0 && !self.tracker.is_commit_pending();
+        if is_settled { self.gap.take() } else { None }
+    }
+
+    /// Takes nothing new, and forgets what is not decoded. Forgotten records stay unresolved: whoever owns the partition
+    /// next reads them again.
+    pub fn stop_taking(&mut self) {
         self.is_closed = true;
-        self.open = None;
         self.waiting.clear();
+    }
+
+    /// [`Partition::stop_taking`], and forgets what is not under way. Dead letters that wait are kept: those before a block
+    /// that is under way hold back its commit.
+    pub fn close(&mut self) {
+        self.stop_taking();
+        self.open = None;
     }
 }
 
@@ -209,7 +252,24 @@ fn id_of<B>(topic: &Arc<str>, partition: i32, state: &Partition<B>) -> Partition
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
+    use crate::sink::Origin;
+
+    fn poison(offset: i64) -> Fragment {
+        let origin = Origin {
+            topic: "otlp_logs".into(),
+            partition: 0,
+            offset,
+            timestamp_ms: None,
+            key: None,
+            value: Bytes::new(),
+            headers: Vec::new(),
+            credit: None,
+        };
+        Fragment::whole(Arc::new(origin), Bytes::new())
+    }
 
     /// Assigns a partition whose committed offset is 10.
     fn assign(assignment: &mut Assignment<()>, generation: u64, partition: i32) -> PartitionId {
@@ -238,6 +298,41 @@ mod tests {
         let cancel = assignment.get_mut(&before).unwrap().cancel.clone();
         assign(&mut assignment, 2, 0);
         assert!(cancel.is_cancelled());
+    }
+
+    #[test]
+    fn gap_is_gone_over_only_when_what_was_read_before_it_is_committed() {
+        let mut assignment = Assignment::default();
+        let id = assign(&mut assignment, 1, 0);
+        let state = assignment.get_mut(&id).unwrap();
+        assert!(state.tracker.receive(10, None));
+        state.gap = Some(Gap { lost: 89, end: 100 });
+        assert!(state.take_gap().is_none(), "10 is not stored");
+        assert!(state.tracker.resolve(10));
+        assert!(state.take_gap().is_none(), "its commit is due");
+        assert_eq!(assignment.start_commits().len(), 1);
+        let state = assignment.get_mut(&id).unwrap();
+        assert!(state.take_gap().is_none(), "its commit is under way");
+        state.tracker.commit_finished(true);
+        assert_eq!(state.take_gap().map(|gap| gap.end), Some(100));
+        assert!(state.take_gap().is_none(), "once");
+    }
+
+    #[test]
+    fn dead_letters_of_a_partition_are_few_at_once_and_all_come() {
+        let mut state: Partition<()> = Partition::new(1, None);
+        for offset in 0..100 {
+            let fragment = poison(offset);
+            state.unreadable.push_back((fragment, Unreadable::new("malformed", std::fmt::Error)));
+        }
+        let mut written = Vec::new();
+        while state.is_busy() {
+            let started: Vec<_> = std::iter::from_fn(|| state.start_dead_letter()).collect();
+            assert!(started.len() <= DEAD_LETTERS_AT_ONCE && state.dead_letters <= DEAD_LETTERS_AT_ONCE);
+            written.extend(started.into_iter().map(|(fragment, _)| fragment.origin.offset));
+            state.dead_letters -= 1;
+        }
+        assert_eq!(written, (0..100).collect::<Vec<i64>>());
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! The configuration of the hub: where the records come from, where they go, and the bounds in between.
 
-use std::{num::NonZeroUsize, time::Duration};
+use std::{
+    num::{NonZeroU32, NonZeroUsize},
+    time::Duration,
+};
 
 use kafka_client::{ConnectionConfig, ConsumerConfig, ProducerConfig};
 use service_runtime::{
@@ -13,7 +16,7 @@ use telemetry_wire::{Signal, dead_letter_topic};
 use crate::{
     clickhouse::ClickHouseConfig,
     mimir::config::MimirConfig,
-    pipeline::{LostRange, PipelineConfig},
+    pipeline::{LEAVE_TIMEOUT, LostRange, PipelineConfig},
     sink::clickhouse::BlockLimits,
 };
 
@@ -25,11 +28,15 @@ const MAX_BYTES: ByteSize = ByteSize::mib(64);
 const MAX_RECORD_BYTES: ByteSize = ByteSize::mib(128);
 /// How stale the newest row may be; also the longest time between two inserts of a partition under light load.
 const MAX_AGE: Duration = Duration::from_secs(1);
+/// As much as the producer's queue takes. Brokers read requests up to 100 MiB; smaller limits are the topic's to tell.
+const MAX_DEAD_LETTER_BYTES: u32 = 64 * 1024 * 1024;
 /// Two cores encode about as fast as four inserts are answered.
 const WRITE_CONCURRENCY: usize = 4;
 /// Enough for an insert under way; a longer one is repeated by the partition's next owner.
 const REVOKE_WAIT: Duration = Duration::from_secs(10);
-/// Below the grace time of the process, so that the group is left in order.
+/// What the process reads for itself when `shutdown.grace` is not set.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(25);
+/// With [`LEAVE_TIMEOUT`] below the grace time of the process, so that the group is left in order.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Everything `run` and `migrate` need.
@@ -92,10 +99,7 @@ impl HubConfig {
         let mimir = (is_enabled(&[Signal::Metrics]) || has_url(&mut section))
             .then(|| MimirConfig::read(&mut section));
 
-        let mut section = root.section("dead_letter", "The producer of dead letters.");
-        let mut dead_letter = ProducerConfig::read(&mut section, connection);
-        // Whatever was read must fit, with the headers that are added.
-        dead_letter.max_message_bytes = dead_letter.max_message_bytes.max(consumer.partition_fetch_bytes);
+        let dead_letter = read_dead_letter(root, connection);
 
         let retry = BackoffConfig::read_or(
             &mut root.section("retry", "Delays between attempts to write; there is no limit of attempts."),
@@ -105,8 +109,16 @@ impl HubConfig {
         let (blocks, max_record_bytes) = read_blocks(&mut section);
         let max_block_age =
             section.value("max_age", MAX_AGE, "A block is cut when its first record has waited this long.");
-        let pipeline =
-            read_pipeline(&mut root.section("pipeline", "Times and choices."), max_block_age, &consumer);
+        let grace = read_grace(root);
+        let mut section = root.section("pipeline", "Times and choices.");
+        let pipeline = read_pipeline(&mut section, max_block_age, &consumer);
+        if pipeline.drain_timeout.saturating_add(LEAVE_TIMEOUT) >= grace {
+            section.problem(
+                "drain_timeout",
+                format!("leaves less than {LEAVE_TIMEOUT:?} of `shutdown.grace` for leaving the groups"),
+                "lower it, or raise `shutdown.grace`",
+            );
+        }
         HubConfig { signals, clickhouse, mimir, dead_letter, blocks, max_record_bytes, pipeline, retry }
     }
 }
@@ -135,6 +147,31 @@ impl SignalConfig {
         let consumer = ConsumerConfig { group_id, ..consumer.clone() };
         is_enabled.then_some(SignalConfig { signal, topic, dead_letter_topic, consumer })
     }
+}
+
+/// The time that the process has for its end; a key of the process, read here for the rule that binds it.
+fn read_grace(root: &mut Section<'_>) -> Duration {
+    let mut section = root.section("shutdown", "End of the process on SIGTERM or SIGINT.");
+    section.value("grace", SHUTDOWN_GRACE, "Time to finish accepted work.")
+}
+
+fn read_dead_letter(root: &mut Section<'_>, connection: ConnectionConfig) -> ProducerConfig {
+    let mut section = root.section(
+        "dead_letter",
+        "The producer of dead letters. Of a record that is larger than `max_message_bytes`, or than the topic allows, the \
+         first 16 KiB are written.",
+    );
+    let defaults = ProducerConfig {
+        max_message_bytes: MAX_DEAD_LETTER_BYTES,
+        // One record a batch: what a broker refuses is then the record itself, and no other suffers with it.
+        max_batch_records: Some(NonZeroU32::MIN),
+        ..ProducerConfig::new(connection)
+    };
+    let mut config = ProducerConfig::read_or(&mut section, defaults);
+    // The queue is rounded down to KiB. A record that never fits in it must be refused as too large, not as "not now".
+    let queue = u32::try_from(config.queue_bytes / 1024 * 1024).unwrap_or(u32::MAX);
+    config.max_message_bytes = config.max_message_bytes.min(queue);
+    config
 }
 
 fn read_blocks(section: &mut Section<'_>) -> (BlockLimits, ByteSize) {
@@ -180,7 +217,7 @@ fn read_pipeline(
     let drain_timeout = section.value(
         "drain_timeout",
         DRAIN_TIMEOUT,
-        "How long a shutdown may store and commit what was decoded. Must be below `shutdown.grace`.",
+        "How long a shutdown may store and commit what was decoded. Must be more than 5s below `shutdown.grace`.",
     );
     let lost_range = section.value(
         "lost_range",
@@ -224,7 +261,7 @@ impl Setting for LostRange {
 
 #[cfg(test)]
 mod tests {
-    use service_runtime::Settings;
+    use service_runtime::{RuntimeConfig, Settings};
 
     use super::*;
 
@@ -289,14 +326,29 @@ clickhouse: {url: http://localhost:8123}
     fn bounds_across_sections_are_checked() {
         check_problem(&format!("{MINIMAL}pipeline: {{revoke_wait: 40s}}"), "pipeline.revoke_wait");
         check_problem(&format!("{MINIMAL}blocks: {{max_record_bytes: 2GiB}}"), "blocks.max_record_bytes");
+        check_problem(&format!("{MINIMAL}pipeline: {{drain_timeout: 20s}}"), "pipeline.drain_timeout");
+        check_problem(&format!("{MINIMAL}shutdown: {{grace: 15s}}"), "pipeline.drain_timeout");
+        read(&format!("{MINIMAL}pipeline: {{drain_timeout: 20s}}\nshutdown: {{grace: 26s}}")).unwrap();
         let off = "signals: {logs: {enabled: false}, traces: {enabled: false}, metrics: {enabled: false}}";
         check_problem(&format!("{MINIMAL}{off}"), "no signal is enabled");
     }
 
     #[test]
-    fn dead_letters_take_every_record_that_can_be_read() {
-        let config = read(&format!("{MINIMAL}dead_letter: {{max_message_bytes: 1MB}}")).unwrap();
-        let largest = config.signals[0].consumer.partition_fetch_bytes;
-        assert!(config.dead_letter.max_message_bytes >= largest);
+    fn grace_that_is_not_set_is_the_one_of_the_process() {
+        let mut settings = Settings::from_yaml("HUB", "", []);
+        let root = &mut settings.root();
+        assert_eq!(RuntimeConfig::read(root).shutdown_grace, read_grace(root));
+    }
+
+    #[test]
+    fn dead_letter_that_never_fits_in_the_queue_is_above_the_largest_record() {
+        let largest = |more: &str| {
+            let dead_letter = read(&format!("{MINIMAL}{more}")).unwrap().dead_letter;
+            assert!(u64::from(dead_letter.max_message_bytes) <= dead_letter.queue_bytes / 1024 * 1024);
+            dead_letter.max_message_bytes
+        };
+        assert_eq!(largest(""), MAX_DEAD_LETTER_BYTES);
+        assert_eq!(largest("dead_letter: {max_message_bytes: 1MB}"), 1_000_000);
+        assert_eq!(largest("dead_letter: {max_message_bytes: 2MB, queue_bytes: 2MB}"), 1_999_872);
     }
 }

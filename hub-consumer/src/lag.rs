@@ -49,7 +49,7 @@ impl LagProbe {
         }
         if now >= self.report_at {
             self.report_at = now + REPORT_INTERVAL;
-            self.report(assignment, metrics);
+            self.report(consumer.paused_partitions(), assignment, metrics);
         }
     }
 
@@ -69,12 +69,11 @@ impl LagProbe {
         }
     }
 
-    fn report<B>(&self, assignment: &Assignment<B>, metrics: &SignalMetrics) {
+    fn report<B>(&self, paused: usize, assignment: &Assignment<B>, metrics: &SignalMetrics) {
         let now_ms = Timestamp::now().as_millisecond();
-        let (mut assigned, mut paused) = (0, 0);
+        let mut assigned = 0;
         for (PartitionId { topic, partition, .. }, state) in assignment.iter() {
             assigned += 1;
-            paused += usize::from(state.is_stalled || !state.waiting.is_empty());
             let lag = lag_of(state, self.ends.get(&partition), now_ms);
             metrics.lag(&topic, partition, &lag);
         }
@@ -88,18 +87,20 @@ fn lag_of<B>(state: &Partition<B>, ends: Option<&Watermarks>, now_ms: i64) -> Pa
         log_start: ends.map(|ends| ends.low),
         // The broker was asked a moment ago; what has come since is beyond what it said.
         log_end: ends.map(|ends| state.tracker.next().map_or(ends.high, |next| next.max(ends.high))),
-        seconds: 0.0,
+        seconds: None,
     };
     let waits = state.tracker.first_unresolved();
-    if waits.is_none() && lag.records().unwrap_or(0) == 0 {
+    if waits.is_none() && lag.records() == Some(0) {
+        lag.seconds = Some(0.0);
         return lag;
     }
-    // What waits may not have been fetched: it came after the last resolved record, so that one's age is a bound.
+    // What waits may not have been fetched: it came after the last resolved record, so that one's age is a bound. When
+    // nothing was received in this assignment either, nobody here knows.
     let since_ms = match waits {
         Some(record) => record.timestamp_ms,
         None => state.tracker.last_resolved_timestamp_ms(),
     };
-    lag.seconds = since_ms.map_or(0.0, |since_ms| (now_ms - since_ms).max(0) as f64 / 1000.0);
+    lag.seconds = since_ms.map(|since_ms| (now_ms - since_ms).max(0) as f64 / 1000.0);
     lag
 }
 
@@ -109,7 +110,7 @@ mod tests {
 
     use super::*;
 
-    fn check(received: &[(i64, i64)], resolved: &[i64], high: i64, expected: (Option<i64>, f64)) {
+    fn check(received: &[(i64, i64)], resolved: &[i64], high: i64, expected: (Option<i64>, Option<f64>)) {
         let mut assignment: Assignment<()> = Assignment::default();
         let committed = Some(CommittedOffset { offset: 10, metadata: String::new() });
         let id = PartitionId { topic: "t".into(), partition: 0, generation: 1 };
@@ -127,22 +128,27 @@ mod tests {
 
     #[test]
     fn lag_is_the_age_of_the_first_unresolved_record_by_the_brokers_clock() {
-        check(&[(10, 20_000), (11, 50_000)], &[], 12, (Some(2), 40.0));
-        check(&[(10, 20_000), (11, 50_000)], &[11], 12, (Some(2), 40.0));
+        check(&[(10, 20_000), (11, 50_000)], &[], 12, (Some(2), Some(40.0)));
+        check(&[(10, 20_000), (11, 50_000)], &[11], 12, (Some(2), Some(40.0)));
     }
 
     #[test]
     fn records_received_since_the_broker_was_asked_count() {
-        check(&[(10, 20_000), (11, 50_000)], &[], 10, (Some(2), 40.0));
+        check(&[(10, 20_000), (11, 50_000)], &[], 10, (Some(2), Some(40.0)));
     }
 
     #[test]
     fn lag_is_zero_at_the_end_of_the_log() {
-        check(&[], &[], 10, (Some(0), 0.0));
+        check(&[], &[], 10, (Some(0), Some(0.0)));
     }
 
     #[test]
     fn records_not_yet_fetched_are_not_older_than_the_last_resolved_one() {
-        check(&[(10, 30_000)], &[10], 15, (Some(5), 30.0));
+        check(&[(10, 30_000)], &[10], 15, (Some(5), Some(30.0)));
+    }
+
+    #[test]
+    fn age_of_records_is_not_known_before_any_was_received() {
+        check(&[], &[], 5_000, (Some(4_990), None));
     }
 }

@@ -7,7 +7,7 @@
 //! member or the process stopped: their offsets were not committed and the next owner reads them again.
 //!
 //! Labels are bounded: `signal` has three values, `reason` and `outcome` are constants of this crate, `topic` and
-//! `partition` are those this member owns and are removed with the assignment.
+//! `partition` are those this member owns; gauges are removed with the assignment, `hub_records_lost_total` stays.
 
 use std::sync::Arc;
 
@@ -72,6 +72,7 @@ pub struct Metrics {
     commit_failures: Family<ReasonLabels, Counter>,
     assigned_partitions: Family<SignalLabels, Gauge>,
     paused_partitions: Family<SignalLabels, Gauge>,
+    records_lost: Family<PartitionLabels, Counter>,
     partitions: Arc<PartitionGauges>,
 }
 
@@ -83,7 +84,7 @@ struct PartitionGauges {
     log_end_offset: Family<PartitionLabels, Gauge>,
     lag_records: Family<PartitionLabels, Gauge>,
     lag_seconds: Family<PartitionLabels, Gauge<f64, std::sync::atomic::AtomicU64>>,
-    records_lost: Family<PartitionLabels, Gauge>,
+    out_of_range_records: Family<PartitionLabels, Gauge>,
 }
 
 /// What is known of a partition at one moment.
@@ -95,8 +96,9 @@ pub struct PartitionLag {
     pub log_start: Option<i64>,
     /// Offset the next record of the log will get.
     pub log_end: Option<i64>,
-    /// Age of the first uncommitted record by the broker's timestamp, in seconds; 0 without lag.
-    pub seconds: f64,
+    /// Age of the first uncommitted record by the broker's timestamp, in seconds; 0 without lag, `None` while there is lag
+    /// whose age is not known.
+    pub seconds: Option<f64>,
 }
 
 impl PartitionLag {
@@ -126,6 +128,7 @@ impl Metrics {
             commit_failures: Family::default(),
             assigned_partitions: Family::default(),
             paused_partitions: Family::default(),
+            records_lost: Family::default(),
             partitions: Arc::new(PartitionGauges::default()),
         };
         metrics.name_records_in(registry);
@@ -157,6 +160,11 @@ impl Metrics {
             "Records, or parts of them, written to the dead-letter topic",
             self.dead_lettered.clone(),
         );
+        registry.register(
+            "hub_records_lost",
+            "Records that retention removed before they were read, and that were gone over",
+            self.records_lost.clone(),
+        );
         registry.register("hub_commit_failures", "Offset commits that failed", self.commit_failures.clone());
         registry.register(
             "hub_assigned_partitions",
@@ -165,7 +173,7 @@ impl Metrics {
         );
         registry.register(
             "hub_paused_partitions",
-            "Owned partitions that are not read because their sink is behind",
+            "Owned partitions that are not read, because their sink is behind or their position is not in the log",
             self.paused_partitions.clone(),
         );
     }
@@ -210,14 +218,14 @@ impl PartitionGauges {
         );
         registry.register_with_unit(
             "hub_lag",
-            "Age of the first uncommitted record by the broker's timestamp, 0 without lag",
+            "Age of the first uncommitted record by the broker's timestamp; 0 without lag, absent while it is not known",
             Unit::Seconds,
             self.lag_seconds.clone(),
         );
         registry.register(
             "hub_offset_out_of_range_records",
-            "Records that retention removed before they were read; the partition waits for an operator",
-            self.records_lost.clone(),
+            "Records that retention removed before they were read, of a partition that waits for it",
+            self.out_of_range_records.clone(),
         );
     }
 }
@@ -307,13 +315,27 @@ impl SignalMetrics {
                 gauge.get_or_create(&labels).set(value);
             }
         }
-        gauges.lag_seconds.get_or_create(&labels).set(lag.seconds);
+        match lag.seconds {
+            Some(seconds) => {
+                gauges.lag_seconds.get_or_create(&labels).set(seconds);
+            }
+            // Nothing is better than a number that an alert takes for health.
+            None => {
+                gauges.lag_seconds.remove(&labels);
+            }
+        }
     }
 
-    /// This many records of an owned partition fell out of the log unread.
-    pub fn records_lost(&self, topic: &str, partition: i32, records: i64) {
+    /// This many records of an owned partition fell out of the log unread; the partition waits.
+    pub fn out_of_range(&self, topic: &str, partition: i32, records: i64) {
         let labels = PartitionLabels { topic: topic.to_owned(), partition };
-        self.all.partitions.records_lost.get_or_create(&labels).set(records);
+        self.all.partitions.out_of_range_records.get_or_create(&labels).set(records);
+    }
+
+    /// This many records fell out of the log unread, and the group has gone over them. Outlives the assignment.
+    pub fn records_lost(&self, topic: &str, partition: i32, records: u64) {
+        let labels = PartitionLabels { topic: topic.to_owned(), partition };
+        self.all.records_lost.get_or_create(&labels).inc_by(records);
     }
 
     /// The partition went to another member: its series here would be stale.
@@ -325,7 +347,7 @@ impl SignalMetrics {
             &gauges.log_start_offset,
             &gauges.log_end_offset,
             &gauges.lag_records,
-            &gauges.records_lost,
+            &gauges.out_of_range_records,
         ] {
             gauge.remove(&labels);
         }

@@ -3,7 +3,7 @@
 //! ```text
 //!  Record ─► take ─► decode into the partition's open block ─► cut ─► delivery (own task, one per partition)
 //!                      │ unreadable                                       │ every record stored or dead-lettered
-//!                      └─► dead letter (own task) ──────────┐             │
+//!                      └─► dead letter (own tasks, few) ────┐             │
 //!                                                           ▼             ▼
 //!                               commit ◄─ contiguous prefix ◄─ resolve ◄──┘
 //! ```
@@ -20,12 +20,17 @@
 //! # Memory
 //!
 //! At most, per signal, the sum of
-//! - `buffer_bytes`: records read and not yet resolved, by their credits;
-//! - for logs and traces (`partitions` + `write_concurrency`) × `blocks.max_bytes`: decoded blocks, open or under way,
-//!   and spare ones. It is also at most *e* × `buffer_bytes`, where *e* is what decoding expands a record by: 5 for logs
-//!   of a dozen resource attributes, since every row repeats them;
-//! - `write_concurrency` × 2 × `blocks.max_bytes` (metrics: `mimir.max_request_bytes`): requests while they are encoded
-//!   and compressed; afterwards only the compressed bytes are held;
+//! - `buffer_bytes`: records read and not yet resolved, by their credits; a record that is above the mark when it comes
+//!   counts beyond it;
+//! - the protobuf made of records in OTLP/JSON: about as much again, for the part of the records that is JSON;
+//! - logs and traces: decoded blocks, open, under way and spare, (2 × `partitions` + `write_concurrency`) ×
+//!   (`blocks.max_bytes` + `blocks.max_record_bytes`), since a block's last record may go beyond its limit. It is also at
+//!   most *e* × `buffer_bytes` and the spare ones, where *e* is what decoding expands a record by: 5 for logs of a dozen
+//!   resource attributes, since every row repeats them, and up to `blocks.max_record_bytes` for a hostile record;
+//! - metrics: the copies of requests from which something had to be left out, at most their records' bytes;
+//! - `write_concurrency` × 2 such blocks (metrics: 1 × `mimir.max_request_bytes`): requests while they are encoded and
+//!   compressed; the encode buffers are kept, and of a request only the compressed bytes, until it is stored;
+//! - metrics: while a refused record is divided, its halves: twice its bytes for each delivery under way;
 //! - what kafka-client states for its own queues.
 
 mod ownership;
@@ -38,13 +43,13 @@ use telemetry_wire::Signal;
 use tokio::{
     sync::mpsc,
     task::JoinSet,
-    time::{Instant, MissedTickBehavior, interval},
+    time::{Instant, Interval, MissedTickBehavior, interval},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::{
-    assignment::{Assignment, Decoded, PartitionId},
+    assignment::{Assignment, Decoded, Gap, PartitionId},
     delivery::{Delivered, Delivery},
     intake,
     lag::LagProbe,
@@ -57,6 +62,9 @@ const TICK: Duration = Duration::from_millis(100);
 /// After a failed commit; the position is kept and only grows meanwhile.
 const COMMIT_RETRY: Duration = Duration::from_secs(1);
 
+/// How long a shutdown waits, after it has drained, for the group to be left in order.
+pub const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Times and choices of one pipeline.
 #[derive(Debug, Clone)]
 pub struct PipelineConfig {
@@ -64,7 +72,8 @@ pub struct PipelineConfig {
     pub max_block_age: Duration,
     /// How long a revocation waits for blocks under way. Must stay below the consumer's rebalance timeout.
     pub revoke_wait: Duration,
-    /// How long a shutdown waits for what was decoded. Must stay below the grace time of the process.
+    /// How long a shutdown waits for what was decoded. With [`LEAVE_TIMEOUT`] it must stay below the grace time
+    /// of the process.
     pub drain_timeout: Duration,
     /// Requests that are encoded or under way at once; also the spare blocks kept.
     pub write_concurrency: NonZeroUsize,
@@ -137,7 +146,7 @@ enum Done<B> {
     Delivery { id: PartitionId, offsets: Vec<i64>, result: Option<Delivered<B>> },
     DeadLetter { id: PartitionId, offset: i64, is_written: bool },
     Commit { ids: Vec<PartitionId>, result: Result<(), CommitError> },
-    Seek { id: PartitionId, result: Result<(), CommitError> },
+    Seek { id: PartitionId, gap: Gap, result: Result<(), CommitError> },
 }
 
 impl<S: Sink> Pipeline<S> {
@@ -156,8 +165,7 @@ impl<S: Sink> Pipeline<S> {
 
     /// Reads, stores and commits until `shutdown`, then drains. An error means that this member can never go on.
     pub async fn run(mut self, shutdown: CancellationToken) -> Result<(), PipelineError> {
-        let mut tick = interval(TICK);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut tick = ticks();
         loop {
             // Every arm waits on something that loses nothing when another arm wins: channels, a join set, timers.
             tokio::select! {
@@ -179,7 +187,7 @@ impl<S: Sink> Pipeline<S> {
                 self.give_back(partitions, lost, ack).await
             }
             ConsumerEvent::OffsetOutOfRange { generation, topic, partition, position, low, .. } => {
-                self.on_lost_range(PartitionId { topic, partition, generation }, position, low);
+                self.on_lost_range(&PartitionId { topic, partition, generation }, position, low);
             }
             ConsumerEvent::Error(failure) if failure.is_fatal() => {
                 return Err(PipelineError::Consumer(failure));
@@ -195,6 +203,8 @@ impl<S: Sink> Pipeline<S> {
     }
 
     fn take(&mut self, record: Record) {
+        // The topic is read and the group is joined, whatever they said before.
+        self.obstacle = None;
         let (topic, partition) = (Arc::clone(&record.topic), record.partition);
         let id = PartitionId { topic, partition, generation: record.generation };
         // A closed partition is not read on; its next owner gets the record.
@@ -245,14 +255,22 @@ impl<S: Sink> Pipeline<S> {
 
     fn dead_letter(&mut self, id: &PartitionId, fragment: Fragment, error: Unreadable) {
         let Some(state) = self.assignment.get_mut(id) else { return };
-        state.dead_letters += 1;
-        let (id, cancel, delivery) = (id.clone(), state.cancel.clone(), Arc::clone(&self.wiring.delivery));
-        self.work.spawn(async move {
-            let offset = fragment.origin.offset;
-            let writing = delivery.dead_letter.write_unreadable(&fragment, &error);
-            let is_written = cancel.run_until_cancelled(writing).await.is_some();
-            Done::DeadLetter { id, offset, is_written }
-        });
+        state.unreadable.push_back((fragment, error));
+        self.write_dead_letters(id);
+    }
+
+    fn write_dead_letters(&mut self, id: &PartitionId) {
+        let Some(state) = self.assignment.get_mut(id) else { return };
+        while let Some((fragment, error)) = state.start_dead_letter() {
+            let (id, cancel, delivery) =
+                (id.clone(), state.cancel.clone(), Arc::clone(&self.wiring.delivery));
+            self.work.spawn(async move {
+                let offset = fragment.origin.offset;
+                let writing = delivery.dead_letter.write_unreadable(&fragment, &error);
+                let is_written = cancel.run_until_cancelled(writing).await.is_some();
+                Done::DeadLetter { id, offset, is_written }
+            });
+        }
     }
 
     fn on_done(&mut self, done: Result<Done<S::Block>, tokio::task::JoinError>) {
@@ -262,12 +280,13 @@ impl<S: Sink> Pipeline<S> {
                 if let Some(state) = self.assignment.get_mut(&id) {
                     state.dead_letters -= 1;
                 }
+                self.write_dead_letters(&id);
                 self.resolve(&id, &[offset], &BTreeSet::from([offset]));
             }
             // Cancelled with its partition, which is gone.
             Ok(Done::DeadLetter { is_written: false, .. }) => {}
             Ok(Done::Commit { ids, result }) => self.on_committed(&ids, result),
-            Ok(Done::Seek { id, result }) => self.on_resumed(&id, result),
+            Ok(Done::Seek { id, gap, result }) => self.on_gone_over(&id, gap, result),
             // Tasks of this set are never aborted: it is a panic, and a bug that must end this task too.
             Err(failure) => std::panic::resume_unwind(failure.into_panic()),
         }
@@ -315,6 +334,7 @@ impl<S: Sink> Pipeline<S> {
                 self.advance(&id);
             }
         }
+        self.go_over_gaps();
         self.wiring.lag.observe(&self.wiring.consumer, &self.assignment, &self.wiring.metrics);
     }
 
@@ -356,4 +376,10 @@ impl<S: Sink> Pipeline<S> {
             None => self.wiring.health.ready(),
         }
     }
+}
+
+fn ticks() -> Interval {
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
 }

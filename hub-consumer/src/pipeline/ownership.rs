@@ -3,15 +3,17 @@
 //! Giving back is the one place where the loop waits for work under way, since the consumer waits for it too: when the
 //! revocation is acknowledged, no state of the partition may be left that could still commit.
 
-use std::sync::Arc;
-
 use kafka_client::{AckGuard, AssignedPartition, CommitError, RevokedPartition};
 use service_runtime::error_chain::ErrorChain;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tracing::{error, info, warn};
 
-use super::{Done, LostRange, Pipeline, PipelineError, Wiring};
-use crate::{assignment::PartitionId, metrics::ABANDONED, sink::Sink};
+use super::{COMMIT_RETRY, Done, LEAVE_TIMEOUT, LostRange, Pipeline, PipelineError, Wiring, ticks};
+use crate::{
+    assignment::{Gap, PartitionId},
+    metrics::ABANDONED,
+    sink::Sink,
+};
 
 impl<S: Sink> Pipeline<S> {
     pub(super) fn own(&mut self, generation: u64, partitions: Vec<AssignedPartition>, ack: AckGuard) {
@@ -20,11 +22,6 @@ impl<S: Sink> Pipeline<S> {
             let id = PartitionId { topic, partition, generation };
             if let Some(stale) = self.assignment.insert(&id, committed) {
                 self.wiring.metrics.records_resolved(ABANDONED, stale.tracker.unresolved());
-            }
-            if self.is_draining
-                && let Some(state) = self.assignment.get_mut(&id)
-            {
-                state.close();
             }
         }
         self.obstacle = None;
@@ -60,42 +57,62 @@ impl<S: Sink> Pipeline<S> {
         ack.ack();
     }
 
-    /// Works until nothing of these partitions is under way and what is resolved is committed.
+    /// Works until nothing of these partitions is under way and what is resolved is committed. The other partitions go on
+    /// as far as their records are in hand: events wait.
     async fn settle(&mut self, ids: &[PartitionId]) {
+        let mut tick = ticks();
         self.commit_resolved();
         while ids.iter().any(|id| self.assignment.get_mut(id).is_some_and(|state| state.is_busy())) {
-            match self.work.join_next().await {
-                Some(done) => self.on_done(done),
-                // Only a commit is left, and it failed a moment ago.
-                None => tokio::time::sleep_until(self.commit_not_before).await,
+            tokio::select! {
+                Some(done) = self.work.join_next() => self.on_done(done),
+                _ = tick.tick() => self.on_tick(),
             }
             self.commit_resolved();
         }
     }
 
-    pub(super) fn on_lost_range(&mut self, id: PartitionId, position: i64, low: i64) {
-        let lost = (low - position).max(0);
-        if let Some(state) = self.assignment.get_mut(&id) {
-            state.is_stalled = true;
-        }
-        let (topic, partition, generation) = (Arc::clone(&id.topic), id.partition, id.generation);
-        self.wiring.metrics.records_lost(&topic, partition, lost);
+    pub(super) fn on_lost_range(&mut self, id: &PartitionId, position: i64, low: i64) {
+        let lost = u64::try_from(low - position).unwrap_or(0);
+        let (topic, partition) = (&id.topic, id.partition);
+        self.wiring.metrics.out_of_range(topic, partition, lost as i64);
         error!(%topic, partition, position, low, lost, "position is not in the log any more");
+        let Some(state) = self.assignment.get_mut(id) else { return };
+        state.is_stalled = true;
         // A position behind the end is another matter: the log was cut or made anew, and offsets repeat. That is never
         // gone over without an operator.
         if lost > 0 && self.wiring.config.lost_range == LostRange::Resume {
-            let seeking = self.wiring.consumer.seek(generation, &topic, partition, low);
-            self.work.spawn(async move { Done::Seek { id, result: seeking.await } });
+            state.gap = Some(Gap { lost, end: low });
         }
     }
 
-    pub(super) fn on_resumed(&mut self, id: &PartitionId, result: Result<(), CommitError>) {
-        let Some(state) = self.assignment.get_mut(id) else { return };
-        match result {
-            Ok(()) => state.is_stalled = false,
+    /// Moves partitions behind what is gone from their log, once all that was read before is stored and committed.
+    pub(super) fn go_over_gaps(&mut self) {
+        if self.is_draining || Instant::now() < self.commit_not_before {
+            return;
+        }
+        for (id, state) in self.assignment.iter_mut() {
+            let Some(gap) = state.take_gap() else { continue };
+            let seeking = self.wiring.consumer.seek(id.generation, &id.topic, id.partition, gap.end);
+            self.work.spawn(async move { Done::Seek { id, gap, result: seeking.await } });
+        }
+    }
+
+    /// The loss is counted here, when the group's offset lies behind it: before, the gap may be found and reported again.
+    pub(super) fn on_gone_over(&mut self, id: &PartitionId, gap: Gap, result: Result<(), CommitError>) {
+        let (topic, partition) = (&id.topic, id.partition);
+        match &result {
+            Ok(()) => self.wiring.metrics.records_lost(topic, partition, gap.lost),
             Err(failure) => {
-                error!(error = %ErrorChain(&failure), "partition cannot go on at the start of the log")
+                let error = ErrorChain(failure);
+                error!(%topic, partition, %error, "partition cannot go on at the start of the log");
             }
+        }
+        let Some(state) = self.assignment.get_mut(id) else { return };
+        if result.is_ok() {
+            state.is_stalled = false;
+        } else {
+            state.gap.get_or_insert(gap);
+            self.commit_not_before = Instant::now() + COMMIT_RETRY;
         }
     }
 
@@ -105,8 +122,7 @@ impl<S: Sink> Pipeline<S> {
         let ids: Vec<PartitionId> = self.assignment.iter().map(|(id, _)| id).collect();
         for id in &ids {
             if let Some(state) = self.assignment.get_mut(id) {
-                state.is_closed = true;
-                state.waiting.clear();
+                state.stop_taking();
             }
             self.cut(id);
         }
@@ -119,7 +135,10 @@ impl<S: Sink> Pipeline<S> {
         let Wiring { consumer, mut events, .. } = self.wiring;
         // The last revocation is acknowledged by being dropped; everything that could be committed is.
         let discard = async { while events.recv().await.is_some() {} };
-        tokio::join!(consumer.shutdown(), discard);
+        let leaving = async { tokio::join!(consumer.shutdown(), discard) };
+        if timeout(LEAVE_TIMEOUT, leaving).await.is_err() {
+            warn!("group is not left in order; it takes this member for lost after its session timeout");
+        }
         Ok(())
     }
 }

@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -14,6 +17,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::post,
 };
+use kafka_client::admin;
 use opentelemetry_proto::tonic::{
     collector::metrics::v1::{
         ExportMetricsPartialSuccess, ExportMetricsServiceRequest, ExportMetricsServiceResponse,
@@ -315,6 +319,50 @@ async fn wrong_credentials_keep_the_offset_and_readiness_says_so() {
     assert_eq!(line.committed().await.get(&0), None);
     assert_eq!(stub.stored(), BTreeMap::new());
     line.read_dead_letters(0).await;
+    hub.check_conservation();
+    hub.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_that_retention_took_are_counted_and_nothing_that_was_read_is_lost_with_them() {
+    const SENT: usize = 120;
+    const KEPT_FROM: i64 = 100;
+    let line = Line::new(Signal::Metrics, 1).await;
+    for number in 0..SENT {
+        line.send(0, &request(vec![gauge(&format!("m{number}"), 10)]), &[]).await;
+    }
+    let is_up = Arc::new(AtomicBool::new(false));
+    let answers_when_up = {
+        let (is_up, requests) = (Arc::clone(&is_up), AtomicUsize::new(0));
+        move |_: &Seen| {
+            // Every other request fails, so that what is in hand takes a while.
+            let is_turn = requests.fetch_add(1, Ordering::Relaxed) % 2 == 1;
+            if is_up.load(Ordering::Relaxed) && is_turn {
+                ok()
+            } else {
+                StatusCode::SERVICE_UNAVAILABLE.into_response()
+            }
+        }
+    };
+    let (stub, url) = Stub::start(answers_when_up).await;
+    let mut config = line.config(&format!(
+        "pipeline: {{lost_range: resume}}\nmimir: {{url: '{url}', tenant: menu, max_request_points: 10}}\n"
+    ));
+    config.signals[0].consumer.partition_buffer_bytes = 16 * 1024;
+    let hub = Hub::start(config);
+    eventually("the partition is paused", async || hub.metric("hub_paused_partitions", "metrics") == 1.0)
+        .await;
+    admin::delete_records(&line.connection, &line.topic, 0, KEPT_FROM).await.unwrap();
+    is_up.store(true, Ordering::Relaxed);
+
+    line.wait_until_committed().await;
+    eventually("the loss is counted", async || hub.metric("hub_records_lost_total", &line.topic) > 0.0).await;
+    let lost = hub.metric("hub_records_lost_total", &line.topic) as usize;
+    let stored = stub.stored();
+    assert_eq!(stored.len() + lost, SENT, "every record is stored or counted as lost");
+    assert!(stored.values().all(|points| *points == 10), "none is stored twice");
+    assert!(lost < KEPT_FROM as usize, "some were in hand");
+    eventually("it is ready", async || hub.runtime.readiness().is_ready()).await;
     hub.check_conservation();
     hub.stop().await;
 }
