@@ -9,7 +9,7 @@
 use std::{
     marker::PhantomData,
     num::NonZeroUsize,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock},
 };
 
 use bytes::Bytes;
@@ -45,6 +45,8 @@ pub struct TableSink<R> {
     limits: BlockLimits,
     /// Replaced when the table has changed; held for the time of a clone.
     target: RwLock<Arc<Target>>,
+    /// What blocks are encoded into: as many as were ever encoded at once, which the delivery's slots bound.
+    buffers: Mutex<Vec<Vec<u8>>>,
     rows: PhantomData<fn() -> R>,
 }
 
@@ -79,7 +81,22 @@ impl<R: Rows> TableSink<R> {
         let target = client.open(&table, Block::<R>::COLUMNS).await?;
         warn_of_missing(&table, &target);
         let target = RwLock::new(Arc::new(target));
-        Ok(TableSink { client, table, cluster, decode, limits, target, rows: PhantomData })
+        let buffers = Mutex::default();
+        Ok(TableSink { client, table, cluster, decode, limits, target, buffers, rows: PhantomData })
+    }
+
+    /// Runs `encode` on a buffer that is empty and, after the first blocks, large enough: the pages of a new one would have
+    /// to be fetched from the system for each block.
+    fn with_buffer<T>(&self, encode: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+        let buffers = || self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut buffer = buffers().pop().unwrap_or_default();
+        let result = encode(&mut buffer);
+        // The one that a hostile record blew up is not kept.
+        if buffer.capacity() <= 2 * self.limits.max_bytes.as_usize() {
+            buffer.clear();
+            buffers().push(buffer);
+        }
+        result
     }
 
     fn target(&self) -> Arc<Target> {
@@ -138,10 +155,10 @@ impl<R: Rows> Sink for TableSink<R> {
         let items = block.rows() as u64;
         let sealed = (items > 0).then(|| {
             let target = self.target();
-            let mut encoded = Vec::new();
-            block.encode(target.columns(), &mut encoded);
-            let body =
-                self.client.compression().compress(&encoded).expect("compressing in memory cannot fail");
+            let body = self.with_buffer(|encoded| {
+                block.encode(target.columns(), encoded);
+                self.client.compression().compress(encoded).expect("compressing in memory cannot fail")
+            });
             let token = self.token(block, fragments).expect("a block with rows has records");
             Sealed { request: Insert { target, body, token }, items }
         });
