@@ -1,8 +1,9 @@
 //! Content decoders that are pushed compressed bytes as they arrive and write into a [`BudgetBuffer`].
 //!
-//! The output is bounded at every step, so a bomb costs no more than one request's limit. Besides its output a decoder
-//! holds: gzip ≈ 80 KiB; zstd its window, at most 2^[`ZSTD_WINDOW_LOG_MAX`] bytes, counted in the budget as soon
-//! as the library has taken it. gzip may have several members and zstd several frames; the end of the body must be the end of one.
+//! The output is bounded at every step, so a bomb costs no more than one request's limit. What a decoder holds besides its
+//! output is counted in the budget too: gzip's [`GZIP_DECODER_BYTES`] before they are allocated, since a sender that opens
+//! requests and sends nothing holds them, and the fields of its header; zstd's window, at most 2^[`ZSTD_WINDOW_LOG_MAX`] bytes, as soon as the library has
+//! taken it. gzip may have several members and zstd several frames; the end of the body must be the end of one.
 
 use std::io::{self, Write};
 
@@ -14,6 +15,12 @@ use super::buffer::{BudgetBuffer, Overflow};
 
 /// 8 MiB, what RFC 8878 asks every decoder to support and the default of the Collector's encoder.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
+
+/// What flate2 and zlib-rs hold for one gzip body: the window and flate2's own buffer of 32 KiB each, and 14 KiB of tables.
+const GZIP_DECODER_BYTES: usize = 80 * 1024;
+
+/// What flate2 may hold of a header that is not complete: the extra field, the file name and the comment.
+const GZIP_HEADER_MAX_BYTES: usize = 3 * 64 * 1024;
 
 /// A content encoding that this receiver understands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,8 +66,14 @@ pub(crate) enum DecompressError {
 /// One body's decoder and its output.
 pub(crate) enum Decoder {
     Identity(BudgetBuffer),
-    Gzip(Box<MultiGzDecoder<BudgetBuffer>>),
+    Gzip(GzipDecoder),
     Zstd(ZstdDecoder),
+}
+
+pub(crate) struct GzipDecoder {
+    decoder: Box<MultiGzDecoder<BudgetBuffer>>,
+    /// Bytes besides the output that the budget knows of.
+    counted: usize,
 }
 
 pub(crate) struct ZstdDecoder {
@@ -76,7 +89,7 @@ impl Decoder {
     pub(crate) fn new(encoding: Encoding, output: BudgetBuffer) -> Result<Decoder, DecompressError> {
         Ok(match encoding {
             Encoding::Identity => Decoder::Identity(output),
-            Encoding::Gzip => Decoder::Gzip(Box::new(MultiGzDecoder::new(output))),
+            Encoding::Gzip => Decoder::Gzip(GzipDecoder::new(output)?),
             Encoding::Zstd => Decoder::Zstd(ZstdDecoder::new(output)?),
         })
     }
@@ -85,9 +98,7 @@ impl Decoder {
     pub(crate) fn push(&mut self, input: &[u8]) -> Result<(), DecompressError> {
         match self {
             Decoder::Identity(output) => Ok(output.put(input)?),
-            Decoder::Gzip(decoder) => {
-                decoder.write_all(input).map_err(|error| gzip_error(&error, decoder.get_ref().overflow()))
-            }
+            Decoder::Gzip(decoder) => decoder.push(input),
             Decoder::Zstd(decoder) => decoder.push(input),
         }
     }
@@ -96,12 +107,45 @@ impl Decoder {
     pub(crate) fn finish(self) -> Result<BudgetBuffer, DecompressError> {
         match self {
             Decoder::Identity(output) => Ok(output),
-            Decoder::Gzip(mut decoder) => {
-                decoder.try_finish().map_err(|error| gzip_error(&error, decoder.get_ref().overflow()))?;
-                decoder.finish().map_err(|error| gzip_error(&error, None))
-            }
+            Decoder::Gzip(decoder) => decoder.finish(),
             Decoder::Zstd(decoder) => decoder.finish(),
         }
+    }
+}
+
+impl GzipDecoder {
+    fn new(mut output: BudgetBuffer) -> Result<GzipDecoder, DecompressError> {
+        output.account(GZIP_DECODER_BYTES)?;
+        Ok(GzipDecoder { decoder: Box::new(MultiGzDecoder::new(output)), counted: GZIP_DECODER_BYTES })
+    }
+
+    fn push(&mut self, input: &[u8]) -> Result<(), DecompressError> {
+        let GzipDecoder { decoder, .. } = self;
+        decoder.write_all(input).map_err(|error| gzip_error(&error, decoder.get_ref().overflow()))?;
+        self.count_header()
+    }
+
+    /// Counts the fields that the current member's header brought, or all they can be while it is on its way: twelve bytes of
+    /// it are enough to have 64 KiB allocated.
+    fn count_header(&mut self) -> Result<(), DecompressError> {
+        let length = |field: Option<&[u8]>| field.map_or(0, <[u8]>::len);
+        let fields = self.decoder.header().map_or(GZIP_HEADER_MAX_BYTES, |header| {
+            length(header.extra()) + length(header.filename()) + length(header.comment())
+        });
+        let size = GZIP_DECODER_BYTES + fields;
+        if size > self.counted {
+            self.decoder.get_mut().account(size - self.counted)?;
+            self.counted = size;
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Result<BudgetBuffer, DecompressError> {
+        let GzipDecoder { mut decoder, counted } = self;
+        decoder.try_finish().map_err(|error| gzip_error(&error, decoder.get_ref().overflow()))?;
+        let mut output = decoder.finish().map_err(|error| gzip_error(&error, None))?;
+        output.unaccount(counted);
+        Ok(output)
     }
 }
 

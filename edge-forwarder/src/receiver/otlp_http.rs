@@ -77,7 +77,8 @@ pub(super) async fn answer(receiver: &Receiver, request: Request<Body>) -> Respo
     }
     let format = Format::of(&parts.headers);
     let outcome = export(receiver, signal, format, &parts, &mut body).await;
-    if outcome.is_err() {
+    // A body that did not come in time is not waited for again: the connection is closed.
+    if outcome.as_ref().is_err_and(|refusal| !matches!(refusal, Refusal::SlowBody { .. })) {
         discard(receiver, &parts, &mut body).await;
     }
     let response = match &outcome {
@@ -222,3 +223,6 @@ fn text(headers: &HeaderMap, name: header::HeaderName) -> String {
         .map(|value| String::from_utf8_lossy(value.as_bytes()).trim().to_owned())
         .unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

@@ -145,3 +145,43 @@ fn the_zstd_window_comes_out_of_the_budget() {
     assert!(matches!(error, DecompressError::Overflow(Overflow::Budget(_))), "{error}");
     assert_eq!(budget.used(), 0);
 }
+
+#[test]
+fn a_gzip_decoder_that_gets_no_byte_comes_out_of_the_budget() {
+    let budget = MemoryBudget::new(3 * GZIP_DECODER_BYTES - 1);
+    let open = || Decoder::new(Encoding::Gzip, BudgetBuffer::new(LIMIT, &budget));
+    let idle = [open().unwrap(), open().unwrap()];
+    assert!(matches!(open(), Err(DecompressError::Overflow(Overflow::Budget(_)))), "{} bytes", budget.used());
+    drop(idle);
+    assert_eq!(budget.used(), 0);
+}
+
+#[test]
+fn only_the_output_stays_counted_after_the_end() {
+    for (encoding, body) in [(Encoding::Gzip, gzip(&sample(5000))), (Encoding::Zstd, zstd(&sample(5000)))] {
+        let budget = MemoryBudget::new(BUDGET);
+        let mut decoder = Decoder::new(encoding, BudgetBuffer::new(LIMIT, &budget)).unwrap();
+        decoder.push(&body).unwrap();
+        let during = budget.used();
+        let output = decoder.finish().unwrap();
+        assert!(
+            budget.used() < during && budget.used() < 2 * 16 * 1024,
+            "{encoding:?}: {} bytes",
+            budget.used()
+        );
+        drop(output);
+    }
+}
+
+#[test]
+fn a_gzip_header_that_does_not_end_comes_out_of_the_budget() {
+    let header = flate2::GzBuilder::new().extra(vec![7; 60_000]);
+    let body = header.write(Vec::new(), Compression::fast()).finish().unwrap();
+    let budget = MemoryBudget::new(BUDGET);
+    let mut decoder = Decoder::new(Encoding::Gzip, BudgetBuffer::new(LIMIT, &budget)).unwrap();
+    decoder.push(&body[..12]).unwrap();
+    assert!(budget.used() >= GZIP_DECODER_BYTES + 60_000, "{} bytes", budget.used());
+    decoder.push(&body[12..]).unwrap();
+    decoder.finish().unwrap();
+    assert_eq!(budget.used(), 0);
+}
