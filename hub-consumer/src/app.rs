@@ -29,7 +29,7 @@ use crate::{
     dead_letter::{DeadLetter, Pace},
     decode::{DecodeSettings, LogRows, Rows, SpanRows},
     delivery::Delivery,
-    lag::LagProbe,
+    lag::{Backlog, LagProbe},
     metrics::{Metrics, SignalMetrics},
     mimir::MimirSink,
     pipeline::{Pipeline, Wiring},
@@ -144,7 +144,9 @@ impl Hub {
                 Unavailable { needs_operator: failure.needs_operator(), cause }
             })
         };
-        let Some(sink) = self.keep_trying(open, &health).await else { return Ok(()) };
+        let Some(sink) = self.telling_lag(signal, self.keep_trying(open, &health)).await else {
+            return Ok(());
+        };
         health.ready();
         self.run_pipeline(signal, sink, kafka, health).await
     }
@@ -164,7 +166,9 @@ impl Hub {
                 Verdict::Stored { .. } | Verdict::Divide { .. } | Verdict::Stale => Ok(()),
             }
         };
-        let Some(()) = self.keep_trying(probe, &health).await else { return Ok(()) };
+        let Some(()) = self.telling_lag(signal, self.keep_trying(probe, &health)).await else {
+            return Ok(());
+        };
         health.ready();
         let kafka = self.runtime.readiness().condition(names_of(signal.signal).0);
         self.run_pipeline(signal, sink, kafka, health).await
@@ -216,6 +220,16 @@ impl Hub {
         info!(signal = %signal.signal, topic = signal.topic, group = signal.consumer.group_id, "pipeline starts");
         pipeline.run(self.runtime.shutdown()).await?;
         Ok(())
+    }
+
+    /// Waits, and tells meanwhile how far the group is behind: nobody else may be there to do it.
+    async fn telling_lag<T>(&self, signal: &SignalConfig, waiting: impl Future<Output = T>) -> T {
+        let metrics = self.signal_metrics(signal);
+        let mut backlog = Backlog::new(&signal.consumer, &signal.topic, &metrics);
+        tokio::select! {
+            answer = waiting => answer,
+            never = backlog.tell() => match never {},
+        }
     }
 
     /// Asks until there is an answer, saying why not. `None` when the process is to end before that.

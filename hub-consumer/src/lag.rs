@@ -3,11 +3,19 @@
 //! The numbers stay right while nothing is read: the end of the log is asked of the broker, not taken from fetched
 //! records, and the age of the first uncommitted record grows with the clock. While the broker does not answer,
 //! the end last seen counts.
+//!
+//! A member that waits for its sink owns nothing yet, and may be the only one there is. It tells the lag of the whole
+//! topic meanwhile ([`Backlog`]), so of a partition several members may speak: over members the maximum counts.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
+    sync::Arc,
+    time::Duration,
+};
 
 use jiff::Timestamp;
-use kafka_client::{Consumer, LookupError, Watermarks};
+use kafka_client::{Consumer, ConsumerConfig, LookupError, Watermarks, admin};
 use service_runtime::error_chain::ErrorChain;
 use tokio::{task::JoinHandle, time::Instant};
 use tracing::debug;
@@ -78,6 +86,59 @@ impl LagProbe {
             metrics.lag(&topic, partition, &lag);
         }
         metrics.partitions(assigned, paused);
+    }
+}
+
+/// The lag of a group in a topic, told by one who is no member of it.
+#[derive(Debug)]
+pub struct Backlog<'a> {
+    consumer: &'a ConsumerConfig,
+    topic: &'a str,
+    metrics: &'a SignalMetrics,
+    told: BTreeSet<i32>,
+}
+
+impl<'a> Backlog<'a> {
+    /// Of the consumer's group in `topic`; nothing is told yet.
+    pub fn new(consumer: &'a ConsumerConfig, topic: &'a str, metrics: &'a SignalMetrics) -> Self {
+        Backlog { consumer, topic, metrics, told: BTreeSet::new() }
+    }
+
+    /// Tells it every few seconds until it is dropped.
+    pub async fn tell(&mut self) -> Infallible {
+        loop {
+            // First, since most sinks answer at once.
+            tokio::time::sleep(LOOK_INTERVAL).await;
+            if let Err(failure) = self.look().await {
+                debug!(error = %ErrorChain(&failure), "lag is not known");
+            }
+        }
+    }
+
+    async fn look(&mut self) -> Result<(), LookupError> {
+        let ConsumerConfig { connection, group_id, .. } = self.consumer;
+        let committed = admin::committed(connection, group_id, self.topic).await?;
+        let committed: BTreeMap<i32, i64> = committed
+            .into_iter()
+            .filter_map(|(partition, position)| Some((partition, position?.offset)))
+            .collect();
+        for Watermarks { partition, low, high } in admin::watermarks(connection, self.topic).await? {
+            let committed = committed.get(&partition).copied();
+            let mut lag =
+                PartitionLag { committed, log_start: Some(low), log_end: Some(high), seconds: None };
+            lag.seconds = (lag.records() == Some(0)).then_some(0.0);
+            self.metrics.lag(self.topic, partition, &lag);
+            self.told.insert(partition);
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Backlog<'_> {
+    fn drop(&mut self) {
+        for partition in &self.told {
+            self.metrics.forget(self.topic, *partition);
+        }
     }
 }
 

@@ -314,6 +314,9 @@ async fn hub_without_its_table_says_so_and_starts_once_it_is_migrated() {
         hub.unmet("clickhouse_logs").as_deref() == Some("needs an operator")
     })
     .await;
+    eventually("the lag shows", async || hub.metric("hub_lag_records", &line.topic) == 3.0).await;
+    let text = hub.runtime.encode_metrics().unwrap();
+    assert!(!text.contains("hub_lag_seconds{"), "its age is not known, and 0 would be untrue");
     database.migrator().apply().await.unwrap();
     line.wait_until_committed().await;
     assert_eq!(stored(&database, "otel_logs").await, sent);
