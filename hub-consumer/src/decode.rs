@@ -29,7 +29,7 @@ mod time;
 use std::fmt::{self, Debug};
 use std::time::Duration;
 
-use telemetry_wire::{Malformed, Signal};
+use telemetry_wire::Malformed;
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_128};
 
 use crate::clickhouse::block::{BlockWriter, Type};
@@ -37,15 +37,10 @@ use crate::clickhouse::columns::{Column, ColumnSet, Need};
 use crate::clickhouse::dictionary::Dictionary;
 use time::Clamp;
 
-pub use json::json_to_protobuf;
+pub(crate) use json::json_to_protobuf;
 pub use logs::LogRows;
 pub use spans::SpanRows;
 pub use time::ORIGINAL_TIMESTAMP;
-
-/// A block of log records.
-pub type LogsBlock = Block<LogRows>;
-/// A block of spans.
-pub type SpansBlock = Block<SpanRows>;
 
 /// A block may hold this much before it must have been encoded: positions in it are 32 bits wide.
 const MAX_BLOCK_BYTES: usize = 2 << 30;
@@ -86,9 +81,6 @@ pub enum Undecodable {
     /// It is no protobuf of the expected shape.
     #[error("the record is no OTLP request")]
     Malformed(#[source] Malformed),
-    /// It is no OTLP/JSON of the expected shape.
-    #[error("the record is no OTLP/JSON request")]
-    Json(#[source] serde_json::Error),
     /// Its rows would take more than [`DecodeSettings::max_record_bytes`].
     #[error("the record becomes too many bytes of rows")]
     TooLarge {
@@ -104,7 +96,6 @@ impl Undecodable {
     pub fn reason(&self) -> &'static str {
         match self {
             Undecodable::Malformed(_) => "malformed",
-            Undecodable::Json(_) => "malformed_json",
             Undecodable::TooLarge { .. } => "too_large",
         }
     }
@@ -118,8 +109,6 @@ impl From<Malformed> for Undecodable {
 
 /// The rows of one signal: how they are decoded, ordered and written. [`LogRows`] and [`SpanRows`] implement it.
 pub trait Rows: Debug + Default + Send + 'static {
-    /// The signal whose requests these rows come from.
-    const SIGNAL: Signal;
     /// Every column that can be written, in table order; [`PROVENANCE`] at the end.
     const COLUMNS: &'static [Column];
     /// One row.
@@ -132,7 +121,8 @@ pub trait Rows: Debug + Default + Send + 'static {
     fn decode(&mut self, request: &[u8], context: &RecordContext) -> Result<(), Undecodable>;
     /// The rows in the order they came.
     fn rows(&self) -> &[Self::Row];
-    /// About how many bytes the rows take in a block, and no less than the memory they hold.
+    /// The most bytes the rows take in a block, the columns' names and types aside; also no less than the memory they hold,
+    /// the slack of growing lists aside.
     fn bytes(&self) -> usize;
     /// Sets `order` to the table's sorting key of each row and the row's index.
     fn sorting_keys(&self, order: &mut Vec<(u128, u32)>);
@@ -215,27 +205,14 @@ impl<R: Rows> Block<R> {
         }
     }
 
-    /// Adds all rows of a record, or none.
+    /// Adds all rows of a record, given as a request in protobuf, or none.
     ///
     /// # Errors
     /// When the record can never become rows; the block is as it was before.
     ///
     /// # Panics
     /// When the block has grown past 2 GiB: the caller cuts blocks by [`Block::bytes`], long before.
-    pub fn push(&mut self, value: &[u8], source: Source) -> Result<Pushed, Undecodable> {
-        self.add(value, value, source)
-    }
-
-    /// Adds all rows of a record in OTLP/JSON, or none; otherwise as [`Block::push`].
-    ///
-    /// # Errors
-    /// When the record can never become rows; the block is as it was before.
-    pub fn push_json(&mut self, value: &[u8], source: Source) -> Result<Pushed, Undecodable> {
-        let request = json_to_protobuf(R::SIGNAL, value).map_err(Undecodable::Json)?;
-        self.add(value, &request, source)
-    }
-
-    fn add(&mut self, value: &[u8], request: &[u8], source: Source) -> Result<Pushed, Undecodable> {
+    pub fn push(&mut self, request: &[u8], source: Source) -> Result<Pushed, Undecodable> {
         let before = self.rows.bytes();
         assert!(before < MAX_BLOCK_BYTES, "a block is cut before it holds 2 GiB");
         let context = RecordContext {
@@ -244,7 +221,7 @@ impl<R: Rows> Block<R> {
             max_bytes: before + self.settings.max_record_bytes,
         };
         // One pass in order over the bytes, before the decoder jumps about in them: it also brings them into the cache.
-        let digest = xxh3_128(value);
+        let digest = xxh3_128(request);
         let mark = self.rows.mark();
         let rows_before = self.rows.rows().len();
         if let Err(undecodable) = self.rows.decode(request, &context) {
@@ -268,9 +245,10 @@ impl<R: Rows> Block<R> {
         self.records.len()
     }
 
-    /// About how many bytes [`Block::encode`] will write; an upper bound of the memory the rows hold until then.
+    /// The most bytes [`Block::encode`] will write, the columns' names and types aside, which are less than 2 KiB; also an
+    /// upper bound of the memory the records hold until then, the slack of growing lists aside.
     pub fn bytes(&self) -> usize {
-        self.rows.bytes()
+        self.rows.bytes() + self.records.len() * size_of::<(u16, u64)>()
     }
 
     /// The offset of the first record pushed.
@@ -283,7 +261,7 @@ impl<R: Rows> Block<R> {
         self.last_offset
     }
 
-    /// A hash of the records' offsets and raw bytes. Equal records give an equal value in every version of this program.
+    /// A hash of the records' offsets and requests. Equal records give an equal value in every version of this program.
     pub fn fingerprint(&self) -> u128 {
         self.fingerprint.0.digest128()
     }

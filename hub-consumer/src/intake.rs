@@ -1,12 +1,16 @@
-//! What a record's headers say about its bytes: turns a record into a fragment of protobuf.
+//! What encoding a record's bytes are in: turns a record into a fragment of protobuf.
+//!
+//! Our header says it. A Collector's Kafka exporter writes no header, and with `encoding: otlp_json` it writes JSON, so
+//! a record without the header that looks like JSON and holds nothing as protobuf is read as JSON.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use kafka_client::Record;
 use telemetry_wire::{
-    Signal,
+    InspectLimits, Signal,
     headers::{Encoding, RecordHeaders},
+    inspect,
 };
 
 use crate::{
@@ -14,30 +18,55 @@ use crate::{
     sink::{Fragment, Origin, Unreadable},
 };
 
+#[cfg(test)]
+mod tests;
+
 /// The record names an encoding that this version does not know.
 #[derive(Debug, thiserror::Error)]
 #[error("encoding `{0}` is not known")]
 struct UnknownEncoding(String);
 
-/// The record as protobuf. Records without our headers are protobuf.
+/// The record as protobuf.
 ///
 /// # Errors
 /// The record is in an encoding that is not known, or is not what it says it is. It comes back whole.
 pub fn open(signal: Signal, record: Record) -> Result<Fragment, (Fragment, Unreadable)> {
     let origin = Arc::new(Origin::from(record));
-    let headers = origin.headers.iter().map(|(name, value)| (name.as_str(), value.as_ref()));
-    let protobuf = match RecordHeaders::decode(headers).encoding {
-        None | Some(Encoding::OtlpProto) => Ok(origin.value.clone()),
-        Some(Encoding::OtlpJson) => json_to_protobuf(signal, &origin.value)
-            .map(Bytes::from)
-            .map_err(|error| Unreadable::new("malformed_json", error)),
-        Some(Encoding::Other(name)) => Err(Unreadable::new("unknown_encoding", UnknownEncoding(name))),
-    };
-    match protobuf {
+    match protobuf(signal, &origin.value, &origin.headers) {
         Ok(value) => Ok(Fragment::whole(origin, value)),
         Err(error) => {
             let value = origin.value.clone();
             Err((Fragment::whole(origin, value), error))
         }
     }
+}
+
+fn protobuf(signal: Signal, value: &Bytes, headers: &[(String, Bytes)]) -> Result<Bytes, Unreadable> {
+    let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_ref()));
+    match RecordHeaders::decode(headers).encoding {
+        None if looks_like_json(value) => unlabelled(signal, value),
+        None | Some(Encoding::OtlpProto) => Ok(value.clone()),
+        Some(Encoding::OtlpJson) => from_json(signal, value),
+        Some(Encoding::Other(name)) => Err(Unreadable::new("unknown_encoding", UnknownEncoding(name))),
+    }
+}
+
+/// Whether the first byte that is no white space opens a JSON object. Protobuf may look so too: a line feed and a brace
+/// begin a resource of 123 bytes.
+fn looks_like_json(value: &[u8]) -> bool {
+    value.iter().find(|byte| !b" \t\n\r".contains(byte)) == Some(&b'{')
+}
+
+/// JSON can by chance be well-formed protobuf, all of it fields that nobody knows; it must not vanish as a request
+/// without items.
+fn unlabelled(signal: Signal, value: &Bytes) -> Result<Bytes, Unreadable> {
+    match inspect(signal, value, &InspectLimits::default()) {
+        Ok(summary) if summary.items > 0 => Ok(value.clone()),
+        Ok(_) => Ok(from_json(signal, value).unwrap_or_else(|_| value.clone())),
+        Err(_) => from_json(signal, value),
+    }
+}
+
+fn from_json(signal: Signal, value: &[u8]) -> Result<Bytes, Unreadable> {
+    json_to_protobuf(signal, value).map(Bytes::from).map_err(|error| Unreadable::new("malformed_json", error))
 }

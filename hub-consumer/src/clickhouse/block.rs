@@ -321,6 +321,12 @@ pub fn put_string(out: &mut Vec<u8>, value: &[u8]) {
     out.extend_from_slice(value);
 }
 
+/// Bytes that [`put_string`] appends for `value`.
+pub fn string_len(value: &[u8]) -> usize {
+    let bits = usize::BITS - (value.len() | 1).leading_zeros();
+    bits.div_ceil(7) as usize + value.len()
+}
+
 /// Appends a variable-length unsigned integer (LEB128).
 #[inline]
 pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {

@@ -13,6 +13,8 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 /// Marks a free slot of the hash table; an entry's number is therefore below `u32::MAX`.
 const FREE: u32 = u32::MAX;
 const SMALLEST_TABLE: usize = 64;
+/// What an entry takes beside its text: the table has at most four slots for each.
+const ENTRY_BYTES: usize = size_of::<Entry>() + 4 * size_of::<u32>();
 
 /// Byte strings, each kept once, numbered from 0 in the order of their first appearance.
 #[derive(Debug)]
@@ -93,9 +95,10 @@ impl Dictionary {
         self.entries.is_empty()
     }
 
-    /// Bytes of all strings together.
-    pub fn text_len(&self) -> usize {
-        self.text.len()
+    /// Memory that the strings take; no less than what they take in a block, where each stands once with its length.
+    #[inline]
+    pub fn held_bytes(&self) -> usize {
+        self.text.len() + self.entries.len() * ENTRY_BYTES
     }
 
     /// All strings by number.
@@ -185,7 +188,7 @@ mod tests {
         assert_eq!(dictionary.len(), 40);
         assert_eq!(dictionary.intern(&39_u32.to_le_bytes()), 39);
         assert_eq!(dictionary.intern(&77_u32.to_le_bytes()), 40);
-        assert_eq!(dictionary.text_len(), 41 * 4);
+        assert_eq!(dictionary.held_bytes(), 41 * (4 + ENTRY_BYTES));
         dictionary.clear();
         assert!(dictionary.is_empty());
         assert_eq!(dictionary.intern(&5_u32.to_le_bytes()), 0);

@@ -99,9 +99,15 @@ impl AttributeColumn {
         block.map_arrays(name, counts, &self.dictionary, &self.keys, maps);
     }
 
-    /// Memory that the maps take.
+    /// Memory that the maps and their keys' texts take.
     pub(super) fn held_bytes(&self) -> usize {
-        self.dictionary.text_len() + self.keys.len() * size_of::<u32>() + self.values.len()
+        self.text_bytes() + self.keys.len() * size_of::<u32>() + self.values.len()
+    }
+
+    /// Memory that the keys' texts take, however many maps have them; no less than what they take in the block.
+    #[inline]
+    pub(super) fn text_bytes(&self) -> usize {
+        self.dictionary.held_bytes() + self.dictionary.len() * size_of::<u32>()
     }
 
     pub(super) fn mark(&self) -> Mark {
@@ -120,10 +126,11 @@ impl AttributeColumn {
 }
 
 impl AttributeMap {
-    /// About how many bytes the map takes in the block.
+    /// The most bytes the map takes in the block each time it is written, and no less than the memory it holds: the texts
+    /// of its keys aside, and with indexes as wide as the block can have them.
     #[inline]
     pub(super) fn encoded_len(self) -> usize {
-        size_of::<u64>() + self.keys.count as usize + self.values_len as usize
+        size_of::<u64>() + self.keys.count as usize * size_of::<u32>() + self.values_len as usize
     }
 }
 

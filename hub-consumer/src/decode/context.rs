@@ -52,6 +52,16 @@ pub(super) struct ScopeEntry {
     pub(super) attributes: AttributeMap,
 }
 
+/// The resource and scope that the rows of one group have in common.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Group {
+    pub(super) resource: u32,
+    pub(super) scope: u32,
+    /// The most bytes of block that each row takes whatever is in it: what has a fixed width, and what it repeats of its
+    /// resource and scope.
+    pub(super) row_bytes: usize,
+}
+
 /// Where the resources stood, to go back to.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ResourcesMark {
@@ -98,9 +108,13 @@ impl Resources {
         Ok(())
     }
 
-    /// Memory that is taken whether or not a row refers to it.
+    /// Memory that is taken whether or not a row refers to it; no less than what the block keeps once.
     pub(super) fn held_bytes(&self) -> usize {
-        self.seen.text_len() + self.attributes.held_bytes()
+        self.seen.held_bytes()
+            + self.entries.len() * size_of::<ResourceEntry>()
+            + self.services.held_bytes()
+            + self.schema_urls.held_bytes()
+            + self.attributes.held_bytes()
     }
 
     pub(super) fn mark(&self) -> ResourcesMark {
@@ -155,9 +169,14 @@ impl Scopes {
         Ok(())
     }
 
-    /// Memory that is taken whether or not a row refers to it.
+    /// Memory that is taken whether or not a row refers to it; no less than what the block keeps once.
     pub(super) fn held_bytes(&self) -> usize {
-        self.seen.text_len() + self.attributes.held_bytes()
+        self.seen.held_bytes()
+            + self.entries.len() * size_of::<ScopeEntry>()
+            + self.schema_urls.held_bytes()
+            + self.names.held_bytes()
+            + self.versions.held_bytes()
+            + self.attributes.held_bytes()
     }
 
     pub(super) fn mark(&self) -> ScopesMark {

@@ -12,7 +12,7 @@ use telemetry_wire::Signal;
 ///
 /// # Errors
 /// When it is no JSON, or not a request of that signal.
-pub fn json_to_protobuf(signal: Signal, json: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
+pub(crate) fn json_to_protobuf(signal: Signal, json: &[u8]) -> Result<Vec<u8>, serde_json::Error> {
     match signal {
         Signal::Logs => transcode::<ExportLogsServiceRequest>(json),
         Signal::Traces => transcode::<ExportTraceServiceRequest>(json),

@@ -1,24 +1,30 @@
 //! Log records as rows of `otel_logs`.
 
+use telemetry_wire::Malformed;
 use telemetry_wire::common::AnyValue;
 use telemetry_wire::logs::{LogRecord, Request};
-use telemetry_wire::{Malformed, Signal};
 
 use super::attributes::{self, AttributeColumn, AttributeMap};
-use super::context::{ResourceEntry, Resources, ResourcesMark, ScopeEntry, Scopes, ScopesMark};
+use super::context::{Group, ResourceEntry, Resources, ResourcesMark, ScopeEntry, Scopes, ScopesMark};
 use super::plain;
 use super::strings::{self, StringColumns};
 use super::text::{clean, put_text};
 use super::{ORIGINAL_TIMESTAMP, RecordContext, Rows, Undecodable, column, ordered, ranks};
-use crate::clickhouse::block::{BlockWriter, Type};
+use crate::clickhouse::block::{BlockWriter, Type, string_len};
 use crate::clickhouse::columns::{Column, Need};
 use crate::clickhouse::dictionary::Dictionary;
 
 /// Nanoseconds of the table key's first member, `toStartOfFiveMinutes(Timestamp)`.
 const FIVE_MINUTES: i64 = 300 * 1_000_000_000;
 
-/// Bytes of the columns that have the same width in every row.
-const FIXED_BYTES: usize = 32;
+/// The most bytes of the columns that have the same width in every row: five indexes into dictionaries of many entries, one
+/// of one entry, and 20 bytes of numbers.
+const FIXED_BYTES: usize = 5 * size_of::<u32>() + 1 + 20;
+
+const _: () = assert!(
+    size_of::<LogRow>() <= FIXED_BYTES + 3 * size_of::<u64>(),
+    "with the ends of its three maps a row in the block is no smaller than in memory"
+);
 
 /// The log records of a block.
 #[derive(Debug, Default)]
@@ -29,6 +35,7 @@ pub struct LogRows {
     severity_texts: Dictionary,
     attributes: AttributeColumn,
     strings: StringColumns<4>,
+    /// The most bytes the rows take in a block, beside the texts that are kept once.
     bytes: usize,
 }
 
@@ -61,12 +68,7 @@ pub struct LogMark {
 
 impl LogRows {
     #[inline]
-    fn push(
-        &mut self,
-        bytes: &[u8],
-        (resource, scope): (u32, u32),
-        context: &RecordContext,
-    ) -> Result<(), Malformed> {
+    fn push(&mut self, bytes: &[u8], group: Group, context: &RecordContext) -> Result<(), Malformed> {
         let mut map = self.attributes.open();
         let plain = plain::read(bytes, |key, value| map.put_scalar(key, &value));
         let record = match plain {
@@ -98,21 +100,32 @@ impl LogRows {
         let row = LogRow {
             timestamp: time.timestamp,
             record: context.record,
-            resource,
-            scope,
+            resource: group.resource,
+            scope: group.scope,
             severity_text: self.severity_texts.intern(&clean(record.severity_text)),
             strings: strings.close(),
             attributes,
             flags: record.flags as u8,
             severity_number: record.severity_number,
         };
-        self.bytes += FIXED_BYTES
-            + row.strings.encoded_len()
-            + attributes.encoded_len()
-            + self.resources.get(resource).attributes.encoded_len()
-            + self.scopes.get(scope).attributes.encoded_len();
+        self.bytes += group.row_bytes + row.strings.encoded_len() + attributes.encoded_len();
         self.rows.push(row);
         Ok(())
+    }
+
+    fn group(&self, resource: u32, scope: u32) -> Group {
+        let entry = self.scopes.get(scope);
+        let row_bytes = FIXED_BYTES
+            + self.resources.get(resource).attributes.encoded_len()
+            + entry.attributes.encoded_len()
+            + string_len(self.scopes.names.get(entry.name));
+        Group { resource, scope, row_bytes }
+    }
+
+    /// Everything but [`Resources::held_bytes`] and [`Scopes::held_bytes`], which do not change within a group.
+    #[inline]
+    fn own_bytes(&self) -> usize {
+        self.bytes + self.severity_texts.held_bytes() + self.attributes.text_bytes()
     }
 
     fn resource(&self, row: &LogRow) -> &ResourceEntry {
@@ -125,7 +138,6 @@ impl LogRows {
 }
 
 impl Rows for LogRows {
-    const SIGNAL: Signal = Signal::Logs;
     const COLUMNS: &'static [Column] = COLUMNS;
     type Row = LogRow;
     type Mark = LogMark;
@@ -134,12 +146,16 @@ impl Rows for LogRows {
         for group in Request::new(request).resources() {
             let group = group?;
             let resource = self.resources.number(&group)?;
+            context.check_size(self.rows.len(), self.bytes())?;
             for scope_group in group.scopes() {
                 let scope_group = scope_group?;
                 let scope = self.scopes.number(&scope_group)?;
+                let group = self.group(resource, scope);
+                let held = self.resources.held_bytes() + self.scopes.held_bytes();
+                context.check_size(self.rows.len(), self.own_bytes() + held)?;
                 for item in scope_group.items() {
-                    self.push(item?, (resource, scope), context)?;
-                    context.check_size(self.rows.len(), self.bytes())?;
+                    self.push(item?, group, context)?;
+                    context.check_size(self.rows.len(), self.own_bytes() + held)?;
                 }
             }
         }
@@ -151,7 +167,7 @@ impl Rows for LogRows {
     }
 
     fn bytes(&self) -> usize {
-        self.bytes + self.resources.held_bytes() + self.scopes.held_bytes()
+        self.own_bytes() + self.resources.held_bytes() + self.scopes.held_bytes()
     }
 
     fn sorting_keys(&self, order: &mut Vec<(u128, u32)>) {

@@ -2,15 +2,15 @@
 
 use std::ops::Range;
 
+use telemetry_wire::Malformed;
 use telemetry_wire::traces::{Event, Link, Request, Span};
-use telemetry_wire::{Malformed, Signal};
 
 use super::attributes::{self, AttributeColumn, AttributeMap};
-use super::context::{ResourceEntry, Resources, ResourcesMark, ScopeEntry, Scopes, ScopesMark};
+use super::context::{Group, ResourceEntry, Resources, ResourcesMark, ScopeEntry, Scopes, ScopesMark};
 use super::strings::{self, StringColumns};
 use super::text::clean;
 use super::{ORIGINAL_TIMESTAMP, RecordContext, Rows, Undecodable, column, ordered, ranks};
-use crate::clickhouse::block::{BlockWriter, Type};
+use crate::clickhouse::block::{BlockWriter, Type, string_len};
 use crate::clickhouse::columns::{Column, Need};
 use crate::clickhouse::dictionary::Dictionary;
 
@@ -19,10 +19,18 @@ const KINDS: [&str; 7] = ["Unspecified", "Internal", "Server", "Client", "Produc
 /// The exporter's words for status codes, by number; an unknown number is empty.
 const STATUS_CODES: [&str; 4] = ["Unset", "Ok", "Error", ""];
 
-/// Bytes of the columns that have the same width in every row, the ends of the array columns included.
-const FIXED_BYTES: usize = 92;
-/// Bytes of an event or link beside its strings and attributes.
-const ELEMENT_BYTES: usize = 16;
+/// The most bytes of the columns that have the same width in every row: two indexes into dictionaries of many entries, three
+/// into those of a few, 26 bytes of numbers, and the ends of the seven array columns.
+const FIXED_BYTES: usize = 2 * size_of::<u32>() + 3 + 26 + 7 * size_of::<u64>();
+/// The most bytes of an event or link beside its strings and attributes; in memory, where one takes more than in the block.
+const ELEMENT_BYTES: usize = 24;
+
+const _: () = assert!(
+    size_of::<SpanRow>() <= FIXED_BYTES + 2 * size_of::<u64>()
+        && size_of::<EventRow>() <= ELEMENT_BYTES + size_of::<u64>()
+        && size_of::<LinkRow>() <= ELEMENT_BYTES + size_of::<u64>(),
+    "rows in the block, with the ends of their maps, are no smaller than in memory"
+);
 
 /// The spans of a block.
 #[derive(Debug, Default)]
@@ -39,6 +47,7 @@ pub struct SpanRows {
     links: Vec<LinkRow>,
     link_strings: StringColumns<3>,
     link_attributes: AttributeColumn,
+    /// The most bytes the rows take in a block, beside the texts that are kept once.
     bytes: usize,
 }
 
@@ -100,12 +109,7 @@ pub struct SpanMark {
 }
 
 impl SpanRows {
-    fn push(
-        &mut self,
-        bytes: &[u8],
-        (resource, scope): (u32, u32),
-        context: &RecordContext,
-    ) -> Result<(), Malformed> {
+    fn push(&mut self, bytes: &[u8], group: Group, context: &RecordContext) -> Result<(), Malformed> {
         let span = Span::parse(bytes)?;
         let time = context.clamp.apply(span.start_time_unix_nano);
         let mut map = self.attributes.open();
@@ -124,8 +128,8 @@ impl SpanRows {
             timestamp: time.timestamp,
             duration: span.end_time_unix_nano.saturating_sub(span.start_time_unix_nano),
             record: context.record,
-            resource,
-            scope,
+            resource: group.resource,
+            scope: group.scope,
             name: self.names.intern(&clean(span.name)),
             strings: strings.close(),
             attributes,
@@ -134,12 +138,7 @@ impl SpanRows {
             kind: index_of(span.kind, &KINDS),
             status_code: index_of(span.status.code, &STATUS_CODES),
         };
-        self.bytes += FIXED_BYTES
-            + row.strings.encoded_len()
-            + attributes.encoded_len()
-            + self.resources.get(resource).attributes.encoded_len()
-            + self.scopes.names.get(self.scopes.get(scope).name).len()
-            + self.scopes.versions.get(self.scopes.get(scope).version).len();
+        self.bytes += group.row_bytes + row.strings.encoded_len() + attributes.encoded_len();
         self.rows.push(row);
         Ok(())
     }
@@ -175,6 +174,26 @@ impl SpanRows {
             self.bytes += ELEMENT_BYTES + row.strings.encoded_len() + attributes.encoded_len();
         }
         Ok(Run::since(start, self.links.len()))
+    }
+
+    fn group(&self, resource: u32, scope: u32) -> Group {
+        let entry = self.scopes.get(scope);
+        let row_bytes = FIXED_BYTES
+            + self.resources.get(resource).attributes.encoded_len()
+            + string_len(self.scopes.names.get(entry.name))
+            + string_len(self.scopes.versions.get(entry.version));
+        Group { resource, scope, row_bytes }
+    }
+
+    /// Everything but [`Resources::held_bytes`] and [`Scopes::held_bytes`], which do not change within a group.
+    #[inline]
+    fn own_bytes(&self) -> usize {
+        self.bytes
+            + self.names.held_bytes()
+            + self.attributes.text_bytes()
+            + self.event_names.held_bytes()
+            + self.event_attributes.text_bytes()
+            + self.link_attributes.text_bytes()
     }
 
     fn resource(&self, row: &SpanRow) -> &ResourceEntry {
@@ -232,7 +251,6 @@ impl Run {
 }
 
 impl Rows for SpanRows {
-    const SIGNAL: Signal = Signal::Traces;
     const COLUMNS: &'static [Column] = COLUMNS;
     type Row = SpanRow;
     type Mark = SpanMark;
@@ -241,12 +259,16 @@ impl Rows for SpanRows {
         for group in Request::new(request).resources() {
             let group = group?;
             let resource = self.resources.number(&group)?;
+            context.check_size(self.rows.len(), self.bytes())?;
             for scope_group in group.scopes() {
                 let scope_group = scope_group?;
                 let scope = self.scopes.number(&scope_group)?;
+                let group = self.group(resource, scope);
+                let held = self.resources.held_bytes() + self.scopes.held_bytes();
+                context.check_size(self.rows.len(), self.own_bytes() + held)?;
                 for item in scope_group.items() {
-                    self.push(item?, (resource, scope), context)?;
-                    context.check_size(self.rows.len(), self.bytes())?;
+                    self.push(item?, group, context)?;
+                    context.check_size(self.rows.len(), self.own_bytes() + held)?;
                 }
             }
         }
@@ -258,7 +280,7 @@ impl Rows for SpanRows {
     }
 
     fn bytes(&self) -> usize {
-        self.bytes + self.resources.held_bytes() + self.scopes.held_bytes()
+        self.own_bytes() + self.resources.held_bytes() + self.scopes.held_bytes()
     }
 
     fn sorting_keys(&self, order: &mut Vec<(u128, u32)>) {

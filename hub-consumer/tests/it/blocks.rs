@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hub_consumer::decode::{Block, DecodeSettings, LogsBlock, Rows, Source, SpansBlock};
+use hub_consumer::decode::{Block, DecodeSettings, LogRows, Rows, Source};
 use telemetry_wire::fixtures::START_UNIX_NANO;
 
 /// The broker's timestamp of every record, milliseconds since the epoch.
@@ -21,11 +21,7 @@ pub(crate) fn block<R: Rows>() -> Block<R> {
     Block::new(settings())
 }
 
-pub(crate) fn logs_block() -> LogsBlock {
-    block()
-}
-
-pub(crate) fn spans_block() -> SpansBlock {
+pub(crate) fn logs_block() -> Block<LogRows> {
     block()
 }
 
