@@ -24,11 +24,12 @@
 //!   counts beyond it;
 //! - the protobuf made of records in OTLP/JSON: about as much again, for the part of the records that is JSON;
 //! - logs and traces: decoded blocks, open, under way and spare, (2 × `partitions` + `write_concurrency`) ×
-//!   (`blocks.max_bytes` + `blocks.max_record_bytes`), since a block's last record may go beyond its limit. It is also at
-//!   most *e* × `buffer_bytes` and the spare ones, where *e* is what decoding expands a record by: 5 for logs of a dozen
-//!   resource attributes, since every row repeats them, and up to `blocks.max_record_bytes` for a hostile record;
+//!   (`blocks.max_bytes` + `blocks.max_record_bytes`), since a block's last record may go beyond its limit. Records as SDKs
+//!   write them reach far less, *e* × `buffer_bytes` and the spare ones, where *e* is what decoding expands a record by: 5
+//!   for logs of a dozen resource attributes, since every row repeats them. A small hostile record may become
+//!   `blocks.max_record_bytes`;
 //! - metrics: the copies of requests from which something had to be left out, at most their records' bytes;
-//! - `write_concurrency` × 2 such blocks (metrics: 1 × `mimir.max_request_bytes`): requests while they are encoded and
+//! - `write_concurrency` × 2 such blocks (metrics: 1 × `mimir.max_request_bytes`, or one larger record): requests while they are encoded and
 //!   compressed; the encode buffers are kept, and of a request only the compressed bytes, until it is stored;
 //! - metrics: while a refused record is divided, its halves: twice its bytes for each delivery under way;
 //! - what kafka-client states for its own queues.
@@ -286,7 +287,7 @@ impl<S: Sink> Pipeline<S> {
             // Cancelled with its partition, which is gone.
             Ok(Done::DeadLetter { is_written: false, .. }) => {}
             Ok(Done::Commit { ids, result }) => self.on_committed(&ids, result),
-            Ok(Done::Seek { id, gap, result }) => self.on_gone_over(&id, gap, result),
+            Ok(Done::Seek { id, gap, result }) => self.on_gone_over(&id, gap, &result),
             // Tasks of this set are never aborted: it is a panic, and a bug that must end this task too.
             Err(failure) => std::panic::resume_unwind(failure.into_panic()),
         }

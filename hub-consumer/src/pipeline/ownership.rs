@@ -98,9 +98,9 @@ impl<S: Sink> Pipeline<S> {
     }
 
     /// The loss is counted here, when the group's offset lies behind it: before, the gap may be found and reported again.
-    pub(super) fn on_gone_over(&mut self, id: &PartitionId, gap: Gap, result: Result<(), CommitError>) {
+    pub(super) fn on_gone_over(&mut self, id: &PartitionId, gap: Gap, result: &Result<(), CommitError>) {
         let (topic, partition) = (&id.topic, id.partition);
-        match &result {
+        match result {
             Ok(()) => self.wiring.metrics.records_lost(topic, partition, gap.lost),
             Err(failure) => {
                 let error = ErrorChain(failure);
