@@ -27,6 +27,9 @@ const MEMORY_MAX_BYTES: ByteSize = ByteSize::mib(256);
 /// A JSON body of the largest size, the reader's scratch, and the protobuf made from it, which is copied as it grows.
 const LARGEST_REQUEST_SHARE: usize = 5;
 
+/// Below it a decoder, which holds some 100 KiB besides its output, might never find room beside requests of the smallest limits.
+const MIN_MEMORY_BYTES: ByteSize = ByteSize::mib(1);
+
 /// Long enough for the largest request at 5 Mbit/s; a slower sender should send smaller ones.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -119,12 +122,13 @@ impl Config {
             MEMORY_MAX_BYTES,
             "Request bytes held at a time, from the first byte of a body to its answer; beyond it requests are refused as retryable.",
         );
-        let needed = receivers.max_request_bytes.saturating_mul(LARGEST_REQUEST_SHARE);
+        let share = receivers.max_request_bytes.saturating_mul(LARGEST_REQUEST_SHARE);
+        let needed = share.max(MIN_MEMORY_BYTES.as_usize());
         if budget.as_usize() < needed {
             memory.problem(
                 "max_bytes",
-                format!("{budget} is below {LARGEST_REQUEST_SHARE} × receivers.max_request_bytes"),
-                format!("at least {} bytes, so that one request in JSON can always be converted", needed),
+                format!("{budget} is below {LARGEST_REQUEST_SHARE} × receivers.max_request_bytes or {MIN_MEMORY_BYTES}"),
+                format!("at least {needed} bytes, so that one request in JSON can always be decoded and converted"),
             );
         }
         Config { receivers, publisher, memory_max_bytes: budget.as_usize() }

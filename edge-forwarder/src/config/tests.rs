@@ -65,6 +65,11 @@ publisher:
 
 #[test]
 fn a_budget_that_cannot_hold_the_largest_request_is_refused() {
+    check_refused(
+        "receivers: {max_request_bytes: 1KiB}\nmemory: {max_bytes: 1023KiB}",
+        "memory.max_bytes",
+        "1048576 bytes",
+    );
     check_refused("memory: {max_bytes: 79MiB}", "memory.max_bytes", "5 × receivers.max_request_bytes");
 }
 
