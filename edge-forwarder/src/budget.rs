@@ -6,11 +6,20 @@
 //!
 //! ```text
 //! resident memory ≤ base                              ≈ 15 MiB: code, runtime, librdkafka
-//!                 + memory.max_bytes                  request bodies, decompressed and encoded
-//!                 + kafka.producer.queue_bytes        librdkafka's own copy of the records in flight
+//!                 + memory.max_bytes                  request bodies, decompressed and encoded, and what decodes them; cut copies
+//!                 + kafka.producer.queue_bytes        librdkafka's own copy of the records in flight; twice once a broker
+//!                                                     refused a batch, since single records have a producer of their own
 //!                 + 2 × max_connections × 1 MiB       HTTP/2 flow-control windows that nobody reads; usually nothing
 //!                 + concurrent zstd requests × 8 MiB  the window step zstd takes before it can be counted
+//!                 + worker_threads × 192 KiB          the step a gzip header takes before it can be counted
+//!                 + worker_threads × 7 × receivers.max_request_bytes
+//!                                                     resources and scopes repeated in the records of a request while it
+//!                                                     is cut; counted with the cut, usually nothing. × 27 for a hostile
+//!                                                     request where the key is the trace id
 //! ```
+//!
+//! The 7 is an upper bound of what `telemetry_wire::split` can repeat: a header takes at most half of a record, and a record is
+//! only ended early by a field that does not fit, at each of three levels. Cutting by trace id first multiplies by up to 4.
 //!
 //! `edge_memory_budget_bytes` and `edge_memory_budget_used_bytes` show the second line.
 

@@ -142,7 +142,10 @@ impl Publisher {
         if !producer.is_connected() {
             return vec!["no broker answers".to_owned()];
         }
-        routes.iter().filter_map(|route| route.topic.obstacle(producer)).collect()
+        let of_route = |route: &Route| {
+            [route.topic.obstacle(producer), route.dead_letter_topic.obstacle_if_needed(producer)]
+        };
+        routes.iter().flat_map(of_route).flatten().collect()
     }
 }
 
@@ -153,8 +156,7 @@ impl Shared {
         if !self.producer.is_connected() {
             return Err(Unpublished::NoBroker);
         }
-        let blocked = Unpublished::TopicBlocked { signal: route.signal.as_str() };
-        route.topic.partitions(&self.producer).ok_or(blocked)
+        route.topic.partitions(&self.producer).ok_or_else(|| route.blocked(&route.topic))
     }
 
     /// The producer whose batches hold one record each.

@@ -7,7 +7,7 @@
 use std::{collections::VecDeque, error::Error};
 
 use bytes::Bytes;
-use kafka_client::{Delivery, DeliveryError, DeliveryErrorKind, OutgoingRecord, SendError};
+use kafka_client::{Delivery, DeliveryError, DeliveryErrorKind, OutgoingRecord, Producer, SendError};
 use service_runtime::error_chain::ErrorChain;
 use telemetry_wire::split::{Grouping, Piece, Split, SplitOptions, split};
 
@@ -30,14 +30,16 @@ pub(super) struct Settlement<'a> {
     pub(super) published: Published,
     partitions: i32,
     reservation: Reservation,
+    letters: VecDeque<DeadLetter>,
     waiting: VecDeque<Waiting>,
     sent: VecDeque<(Waiting, Delivery)>,
 }
 
 /// A piece to send.
-#[derive(Clone)]
 struct Waiting {
     piece: Piece,
+    /// The piece is no slice of what it was cut from: the reservation holds its bytes besides those.
+    is_copy: bool,
     /// By the producer whose batches hold one record.
     is_alone: bool,
     resends: u32,
@@ -57,6 +59,7 @@ impl<'a> Settlement<'a> {
             published: Published::default(),
             partitions: 0,
             reservation,
+            letters: VecDeque::new(),
             waiting: VecDeque::new(),
             sent: VecDeque::new(),
         }
@@ -68,81 +71,98 @@ impl<'a> Settlement<'a> {
     }
 
     /// Runs to the end of every record that was sent, also when one of them fails: a report that nobody awaits is an item that
-    /// nobody counts.
+    /// nobody counts. After a failure nothing more is sent: the sender keeps the whole request, and what is stored now is stored
+    /// again with each of its retries.
     pub(super) async fn run(&mut self, request: &Bytes) -> Result<Published, Unpublished> {
-        self.partitions = self.shared.partitions(self.route)?;
-        let bucket = |hash: &[u8; 16]| self.route.bucket(hash, self.partitions);
-        let cut = self.cut(request, self.route.grouping(&bucket), self.shared.max_value_bytes)?;
-        self.count_copies(request, &cut)?;
-        let mut failure = self.take(cut, false).await.err();
+        let (route, partitions) = (self.route, self.shared.partitions(self.route)?);
+        self.partitions = partitions;
+        let bucket = |hash: &[u8; 16]| route.bucket(hash, partitions);
+        let cut = self.cut(request, route.grouping(&bucket), self.shared.max_value_bytes)?;
+        self.take(cut, request, false);
+        let mut failure = None;
         loop {
-            while let Some(next) = self.waiting.pop_front() {
-                failure = failure.or(self.send(next).await.err());
+            if failure.is_none() {
+                failure = self.send_queued().await.err();
             }
             let Some((sent, delivery)) = self.sent.pop_front() else { break };
-            failure = failure.or(self.settle(sent, delivery).await.err());
-            if failure.is_some() {
-                // The sender keeps the whole request; what has not been sent need not be.
-                self.waiting.clear();
+            match delivery.await {
+                Ok(_) => self.acked(&sent.piece),
+                Err(error) if failure.is_none() => failure = self.replace(sent, &error).err(),
+                Err(error) => {
+                    let topic = route.topic.name();
+                    tracing::debug!(topic, error = %ErrorChain(&error), "another record was not acknowledged");
+                }
             }
         }
         failure.map_or(Ok(self.published), Err)
     }
 
-    /// Dead-letters what no record can hold and queues the rest.
-    async fn take(&mut self, cut: Split, is_alone: bool) -> Result<(), Unpublished> {
-        let pieces = cut.pieces.into_iter();
-        self.waiting.extend(pieces.map(|piece| Waiting { piece, is_alone, resends: 0 }));
-        for oversize in cut.oversize {
-            self.dead_letter(DeadLetter::from_oversize(oversize)).await?;
-        }
-        Ok(())
+    /// Queues what was cut from `source`.
+    fn take(&mut self, cut: Split, source: &Bytes, is_alone: bool) {
+        self.letters.extend(cut.oversize.into_iter().map(DeadLetter::from_oversize));
+        self.waiting.extend(cut.pieces.into_iter().map(|piece| Waiting {
+            is_copy: is_copy(source, &piece),
+            piece,
+            is_alone,
+            resends: 0,
+        }));
     }
 
-    async fn send(&mut self, next: Waiting) -> Result<(), Unpublished> {
-        let producer = if next.is_alone { self.shared.solo().await? } else { &self.shared.producer };
-        let piece = &next.piece;
+    /// Sends what is queued, letters first: when the dead-letter topic does not take them, nothing else has been stored. Stops
+    /// before the end when the producer's queue is full and a report that is awaited here will make room.
+    async fn send_queued(&mut self) -> Result<(), Unpublished> {
+        loop {
+            if let Some(letter) = self.letters.pop_front() {
+                match self.dead_letter(&letter).await {
+                    Err(Unpublished::QueueFull) if !self.sent.is_empty() => {
+                        self.letters.push_front(letter);
+                        return Ok(());
+                    }
+                    outcome => outcome?,
+                }
+            } else if let Some(next) = self.waiting.pop_front() {
+                let producer = if next.is_alone { self.shared.solo().await? } else { &self.shared.producer };
+                match self.send(producer, &next.piece) {
+                    Ok(delivery) => self.sent.push_back((next, delivery)),
+                    Err(SendError::QueueFull) if !self.sent.is_empty() => {
+                        self.waiting.push_front(next);
+                        return Ok(());
+                    }
+                    Err(error @ SendError::RecordTooLarge { .. }) => self.smaller(next, &error)?,
+                    Err(error) => return Err(self.unsent(&self.route.topic, &error)),
+                }
+            } else {
+                return Ok(());
+            }
+        }
+    }
+
+    fn send(&self, producer: &Producer, piece: &Piece) -> Result<Delivery, SendError> {
         let headers = self.shared.identity.headers(piece.items, self.received_at).encode();
         let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_slice())).collect();
-        let record = OutgoingRecord {
+        producer.send(OutgoingRecord {
             topic: self.route.topic.name(),
             partition: Some(self.route.partition(piece, self.partitions)),
             key: piece.key.as_deref(),
             value: &piece.value,
             headers: &headers,
-        };
-        match producer.send(record) {
-            Ok(delivery) => {
-                self.sent.push_back((next, delivery));
-                Ok(())
-            }
-            Err(error @ SendError::RecordTooLarge { .. }) => self.smaller(&next.piece, &error).await,
-            Err(error) => Err(self.unsent(&self.route.topic, &error)),
-        }
+        })
     }
 
-    /// Awaits one report and queues what has to be sent in the record's place.
-    async fn settle(&mut self, sent: Waiting, delivery: Delivery) -> Result<(), Unpublished> {
-        let error = match delivery.await {
-            Ok(_) => {
-                self.acked(&sent.piece);
-                return Ok(());
-            }
-            Err(error) => error,
-        };
+    /// Queues what has to be sent in the place of a record that was not stored.
+    fn replace(&mut self, sent: Waiting, error: &DeliveryError) -> Result<(), Unpublished> {
         match error.kind() {
-            DeliveryErrorKind::Record if sent.is_alone => self.smaller(&sent.piece, &error).await,
+            DeliveryErrorKind::Record if sent.is_alone => return self.smaller(sent, error),
             DeliveryErrorKind::Record => {
-                self.route.topic.note_refused_batch(&error);
+                self.route.topic.note_refused_batch(error);
                 self.waiting.push_back(Waiting { is_alone: true, ..sent });
-                Ok(())
             }
             DeliveryErrorKind::Fatal if sent.resends < MAX_RESENDS => {
                 self.waiting.push_back(Waiting { resends: sent.resends + 1, ..sent });
-                Ok(())
             }
-            _ => Err(self.unpublished(&self.route.topic, &error)),
+            _ => return Err(self.unpublished(&self.route.topic, error)),
         }
+        Ok(())
     }
 
     fn acked(&mut self, piece: &Piece) {
@@ -154,20 +174,24 @@ impl<'a> Settlement<'a> {
     }
 
     /// In place of a record that can never be stored as it is: smaller ones, or, for a single item, a dead letter.
-    async fn smaller(
-        &mut self,
-        piece: &Piece,
-        cause: &(dyn Error + Send + Sync + 'static),
-    ) -> Result<(), Unpublished> {
-        if let Some(cut) = self.cut_smaller(piece)? {
-            return self.take(cut, true).await;
+    fn smaller(&mut self, whole: Waiting, cause: &(dyn Error + 'static)) -> Result<(), Unpublished> {
+        let Waiting { piece, is_copy, .. } = whole;
+        let Some(cut) = self.cut_smaller(&piece)? else {
+            self.letters.push_back(DeadLetter::whole(piece, ErrorChain(cause).to_string()));
+            return Ok(());
+        };
+        self.take(cut, &piece.value, true);
+        // Unless others are slices of the same memory.
+        if is_copy && piece.value.is_unique() {
+            let bytes = piece.value.len();
+            drop(piece);
+            self.reservation.shrink(bytes);
         }
-        let detail = ErrorChain(cause).to_string();
-        self.dead_letter(DeadLetter::whole(piece, &detail)).await
+        Ok(())
     }
 
     /// Halves, or the next unequal parts in which every item still has its place; `None` when there is no such cut.
-    fn cut_smaller(&self, piece: &Piece) -> Result<Option<Split>, Unpublished> {
+    fn cut_smaller(&mut self, piece: &Piece) -> Result<Option<Split>, Unpublished> {
         if piece.items < 2 {
             return Ok(None);
         }
@@ -181,25 +205,34 @@ impl<'a> Settlement<'a> {
                 }
                 return Ok(Some(cut));
             }
+            let copied = copied_bytes(&piece.value, &cut);
+            drop(cut);
+            self.reservation.shrink(copied);
         }
         Ok(None)
     }
 
-    fn cut(&self, request: &Bytes, grouping: Grouping<'_>, max_bytes: usize) -> Result<Split, Unpublished> {
+    /// Cuts with the copies counted: as many bytes as there are to cut before it is done, which is all but what is repeated,
+    /// and then as many as there are.
+    fn cut(
+        &mut self,
+        source: &Bytes,
+        grouping: Grouping<'_>,
+        max_bytes: usize,
+    ) -> Result<Split, Unpublished> {
+        let is_whole = matches!(grouping, Grouping::Whole) && source.len() <= max_bytes;
+        let expected = if is_whole { 0 } else { source.len() };
+        self.reservation.grow(expected).map_err(|_| Unpublished::Memory)?;
         let options = SplitOptions { grouping, max_bytes, head_bytes: HEAD_BYTES };
-        split(self.route.signal, request, &options).map_err(|malformed| {
+        let cut = split(self.route.signal, source, &options).map_err(|malformed| {
             // Inspection has passed it, so this is a bug; refusing keeps the data with the sender.
             tracing::error!(error = %malformed, topic = self.route.topic.name(), "an inspected request could not be cut");
             Unpublished::NotAcknowledged
-        })
-    }
-
-    /// Pieces that are not slices of the request are copies, of at most their own size.
-    fn count_copies(&mut self, request: &Bytes, cut: &Split) -> Result<(), Unpublished> {
-        let pieces = cut.pieces.iter().map(|piece| &piece.value);
-        let is_copy = |value: &&Bytes| !request.as_ptr_range().contains(&value.as_ptr());
-        let copied = pieces.filter(is_copy).map(Bytes::len).sum();
-        self.reservation.grow(copied).map_err(|_| Unpublished::Memory)
+        })?;
+        let copied = copied_bytes(source, &cut);
+        self.reservation.grow(copied.saturating_sub(expected)).map_err(|_| Unpublished::Memory)?;
+        self.reservation.shrink(expected.saturating_sub(copied));
+        Ok(cut)
     }
 
     /// Why nothing was sent, as the sender is told.
@@ -225,8 +258,20 @@ impl<'a> Settlement<'a> {
         }
     }
 
-    fn blocked(&self, topic: &Topic, cause: &(dyn Error + 'static)) -> Unpublished {
+    pub(super) fn blocked(&self, topic: &Topic, cause: &(dyn Error + 'static)) -> Unpublished {
         topic.note_blocked(cause);
-        Unpublished::TopicBlocked { signal: self.route.signal.as_str() }
+        self.route.blocked(topic)
     }
 }
+
+/// Bytes of the pieces that are not slices of what they were cut from.
+fn copied_bytes(source: &Bytes, cut: &Split) -> usize {
+    cut.pieces.iter().filter(|piece| is_copy(source, piece)).map(|piece| piece.value.len()).sum()
+}
+
+fn is_copy(source: &Bytes, piece: &Piece) -> bool {
+    !source.as_ptr_range().contains(&piece.value.as_ptr())
+}
+
+#[cfg(test)]
+mod tests;

@@ -26,7 +26,13 @@ pub enum Unpublished {
         /// Whose topic.
         signal: &'static str,
     },
-    /// The records in flight fill the producer's queue.
+    /// An item needs the dead-letter topic, and that one does not exist or does not take it; an operator has to act.
+    #[error("the broker does not take records for the dead-letter topic of {signal}; try again later")]
+    DeadLetterTopicBlocked {
+        /// Whose dead-letter topic.
+        signal: &'static str,
+    },
+    /// The records of other requests fill the producer's queue.
     #[error("too many records wait for the broker; try again later")]
     QueueFull,
     /// The memory for requests is in use.
@@ -55,6 +61,7 @@ impl Unpublished {
         match self {
             Unpublished::NoBroker => "no_broker",
             Unpublished::TopicBlocked { .. } => "topic_blocked",
+            Unpublished::DeadLetterTopicBlocked { .. } => "dead_letter_topic_blocked",
             Unpublished::QueueFull => "queue_full",
             Unpublished::Memory => "memory",
             Unpublished::NotAcknowledged => "not_acknowledged",

@@ -12,7 +12,7 @@ use telemetry_wire::{
     split::{Grouping, Piece},
 };
 
-use super::topic::Topic;
+use super::{Unpublished, topic::Topic};
 
 /// Records without a key stay with one partition for so many bytes: enough for the producer to form batches, little
 /// enough that partitions fill alike.
@@ -34,6 +34,16 @@ impl Route {
         let dead_letter_topic = Topic::new(dead_letter_topic(topic));
         let topic = Topic::new(topic.to_owned());
         Route { signal, topic, dead_letter_topic, key: key.clone(), partitioner, spread: AtomicU64::new(0) }
+    }
+
+    /// What the sender is told when the broker does not take records for one of the two topics.
+    pub(super) fn blocked(&self, topic: &Topic) -> Unpublished {
+        let signal = self.signal.as_str();
+        if topic.name() == self.dead_letter_topic.name() {
+            Unpublished::DeadLetterTopicBlocked { signal }
+        } else {
+            Unpublished::TopicBlocked { signal }
+        }
     }
 
     /// What has to stay together; `bucket` is [`Route::bucket`] for the topic's partition count.

@@ -3,23 +3,40 @@
 
 use std::{
     error::Error,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use kafka_client::Producer;
 use service_runtime::error_chain::ErrorChain;
+use tokio::time::Instant;
+
+/// How long a refusal stands against a topic. An edge that is not ready may be sent nothing, so that no record could show that
+/// the topic is open again.
+const REFUSAL_STANDS: Duration = Duration::from_secs(60);
 
 /// A topic that records are sent to.
 #[derive(Debug)]
 pub(super) struct Topic {
     name: String,
     is_blocked: AtomicBool,
+    last_refusal: Mutex<Option<Instant>>,
+    has_been_missed: AtomicBool,
     has_refused_batches: AtomicBool,
 }
 
 impl Topic {
     pub(super) fn new(name: String) -> Topic {
-        Topic { name, is_blocked: AtomicBool::new(false), has_refused_batches: AtomicBool::new(false) }
+        Topic {
+            name,
+            is_blocked: AtomicBool::new(false),
+            last_refusal: Mutex::new(None),
+            has_been_missed: AtomicBool::new(false),
+            has_refused_batches: AtomicBool::new(false),
+        }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -33,8 +50,16 @@ impl Topic {
 
     /// The broker refused the topic itself.
     pub(super) fn note_blocked(&self, cause: &(dyn Error + 'static)) {
+        *self.last_refusal.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         if !self.is_blocked.swap(true, Ordering::Relaxed) {
             tracing::error!(topic = self.name, error = %ErrorChain(cause), "the broker does not take records for the topic");
+        }
+    }
+
+    /// A record was meant for the topic, and the broker does not know it.
+    pub(super) fn note_missed(&self) {
+        if !self.has_been_missed.swap(true, Ordering::Relaxed) {
+            tracing::error!(topic = self.name, "a record needs the topic, which is not known to the broker");
         }
     }
 
@@ -50,16 +75,55 @@ impl Topic {
     pub(super) fn note_taken(&self) {
         // The load keeps the common case free of a write to a shared cache line.
         if self.is_blocked.load(Ordering::Relaxed) && self.is_blocked.swap(false, Ordering::Relaxed) {
+            *self.last_refusal.lock().unwrap_or_else(PoisonError::into_inner) = None;
             tracing::info!(topic = self.name, "the broker takes records for the topic again");
         }
     }
 
     /// Why records would be refused now.
     pub(super) fn obstacle(&self, producer: &Producer) -> Option<String> {
-        let Topic { name, is_blocked, .. } = self;
+        let Topic { name, .. } = self;
         if self.partitions(producer).is_none() {
             return Some(format!("topic {name} is not known to the broker"));
         }
-        is_blocked.load(Ordering::Relaxed).then(|| format!("the broker refuses records for topic {name}"))
+        self.has_refused_lately().then(|| format!("the broker refuses records for topic {name}"))
+    }
+
+    /// Why records would be refused now, for a topic that most requests do not need: nothing before the first was.
+    pub(super) fn obstacle_if_needed(&self, producer: &Producer) -> Option<String> {
+        if self.partitions(producer).is_none() {
+            let was_missed = self.has_been_missed.load(Ordering::Relaxed);
+            return was_missed.then(|| format!("topic {} is needed and not known to the broker", self.name));
+        }
+        // The next miss is another one, and logged.
+        self.has_been_missed.store(false, Ordering::Relaxed);
+        self.obstacle(producer)
+    }
+
+    fn has_refused_lately(&self) -> bool {
+        let last_refusal = *self.last_refusal.lock().unwrap_or_else(PoisonError::into_inner);
+        last_refusal.is_some_and(|at| at.elapsed() < REFUSAL_STANDS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kafka_client::SendError;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_stands_until_a_record_is_taken_or_a_minute_is_over() {
+        let topic = Topic::new("logs".to_owned());
+        for is_taken in [true, false] {
+            topic.note_blocked(&SendError::UnknownTopic);
+            assert!(topic.has_refused_lately());
+            if is_taken {
+                topic.note_taken();
+            } else {
+                tokio::time::advance(REFUSAL_STANDS).await;
+            }
+            assert!(!topic.has_refused_lately(), "taken: {is_taken}");
+        }
     }
 }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use devstack::{Part, Server, Stack, StackOptions};
 use kafka_client::admin::{self, TopicSpec};
 use prost::Message;
+use reqwest::RequestBuilder;
 use telemetry_wire::{Signal, dead_letter_topic};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use crate::{
-    requests::{few_logs, logs, small},
+    requests::{few_logs, logs, small, spans},
     support::{Answer, Edge, PATIENCE, Topics, until},
 };
 
@@ -42,17 +43,101 @@ async fn a_missing_topic_blocks_its_signal_until_it_is_created() {
     edge.stop().await;
 }
 
+/// A request of which one record must be dead-lettered and the others need not.
+fn with_an_oversize_item(edge: &Edge) -> RequestBuilder {
+    let bodies = ["before".into(), "y".repeat(2_000_000), "after".into()];
+    edge.http_post(Signal::Logs, "application/x-protobuf").body(logs(bodies).encode_to_vec())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_dead_letter_topic_is_named_and_nothing_is_stored_in_vain() {
+    let topics = Topics::create().await;
+    let topic = topics.of(Signal::Logs);
+    let letters = dead_letter_topic(&topic);
+    admin::delete_topics(&topics.connection(), &[&letters]).await.unwrap();
+    let edge = Edge::start(topics, "").await;
+    let readiness = edge.runtime.readiness();
+    assert!(readiness.wait_ready(PATIENCE).await, "as long as nothing needs the topic");
+
+    let answer = Answer::of(with_an_oversize_item(&edge)).await;
+    assert_eq!((answer.status, answer.header("retry-after")), (503, Some("2")));
+    assert!(String::from_utf8_lossy(&answer.body).contains("dead-letter topic of logs"));
+    assert_eq!(edge.topics.count(&topic).await, 0, "each retry would store it again");
+    assert_eq!(edge.metric("edge_publisher_refused_items_total", "dead_letter_topic_blocked"), 3.0);
+    let is_named = async || {
+        let report = readiness.report();
+        report.iter().any(|state| state.unmet.as_ref().is_some_and(|reason| reason.contains(&letters)))
+    };
+    until("readiness to name the topic", is_named).await;
+    assert_eq!(send_logs(&edge).await.status, 200, "what needs no letter passes");
+
+    admin::create_topics(&edge.topics.connection(), &[TopicSpec::new(&letters, 1)]).await.unwrap();
+    assert!(readiness.wait_ready(PATIENCE).await, "without another letter");
+    assert_eq!(Answer::of(with_an_oversize_item(&edge)).await.status, 200);
+    assert_eq!(edge.topics.count(&letters).await, 1);
+    edge.assert_conserved();
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_topic_that_takes_no_letter_is_named() {
+    let topics = Topics::create().await;
+    let letters = dead_letter_topic(&topics.of(Signal::Logs));
+    recreate(&topics, &letters, "1000").await;
+    let edge = Edge::start(topics, "kafka: {producer: {compression: none}}").await;
+    assert!(edge.runtime.readiness().wait_ready(PATIENCE).await);
+    let answer = Answer::of(with_an_oversize_item(&edge)).await;
+    assert_eq!(answer.status, 503);
+    assert!(String::from_utf8_lossy(&answer.body).contains("dead-letter topic of logs"));
+    let is_named = async || {
+        let report = edge.runtime.readiness().report();
+        report.iter().any(|state| state.unmet.as_ref().is_some_and(|reason| reason.contains(&letters)))
+    };
+    until("readiness to name the topic", is_named).await;
+    assert_eq!(edge.topics.count(&edge.topics.of(Signal::Logs)).await, 0);
+    edge.assert_conserved();
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_larger_than_the_producers_queue_is_sent_as_the_queue_empties() {
+    let edge =
+        Edge::ready("kafka: {producer: {compression: none, max_message_bytes: 20kB, queue_bytes: 1MiB}}")
+            .await;
+    let bodies = (0..4000).map(|index| format!("{index} {}", "q".repeat(1000)));
+    let request = edge.http_post(Signal::Logs, "application/x-protobuf").body(logs(bodies).encode_to_vec());
+    let answer = Answer::of(request).await;
+    assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+    assert_eq!(edge.metric("edge_publisher_acked_items_total", ""), 4000.0);
+    edge.assert_conserved();
+    edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_keeps_the_key_of_its_record() {
+    let topics = Topics::create().await;
+    let topic = topics.of(Signal::Traces);
+    recreate(&topics, &topic, "50000").await;
+    let edge =
+        Edge::start(topics, "{publisher: {traces: {key: trace_id}}, kafka: {producer: {compression: none}}}")
+            .await;
+    assert!(edge.runtime.readiness().wait_ready(PATIENCE).await);
+    let mut request = spans();
+    request.resource_spans[0].scope_spans[0].spans[2].name = "n".repeat(60_000);
+    let request = edge.http_post(Signal::Traces, "application/x-protobuf").body(request.encode_to_vec());
+    assert_eq!(Answer::of(request).await.status, 200);
+    let letters = edge.topics.read(&dead_letter_topic(&topic)).await;
+    let keys: Vec<_> = letters.iter().map(|letter| letter.key.as_deref()).collect();
+    assert_eq!(keys, [Some("03".repeat(16).as_bytes())]);
+    edge.assert_conserved();
+    edge.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn records_above_the_topics_own_limit_are_cut_smaller_and_a_single_one_is_dead_lettered() {
     let topics = Topics::create().await;
     let topic = topics.of(Signal::Logs);
-    admin::delete_topics(&topics.connection(), &[&topic]).await.unwrap();
-    let mut spec = TopicSpec::new(&topic, 1);
-    spec.config.push(("max.message.bytes".into(), "50000".into()));
-    until("the old topic to be gone", async || {
-        admin::create_topics(&topics.connection(), std::slice::from_ref(&spec)).await.is_ok()
-    })
-    .await;
+    recreate(&topics, &topic, "50000").await;
     let edge = Edge::start(topics, "kafka: {producer: {compression: none}}").await;
     assert!(edge.runtime.readiness().wait_ready(PATIENCE).await);
     let big = "b".repeat(60_000);
@@ -115,6 +200,17 @@ async fn a_stopped_broker_means_refusals_and_a_started_one_acks_again() {
     assert!(stored >= acked, "{acked} requests were acked, {stored} are stored");
     edge.assert_conserved();
     edge.stop().await;
+}
+
+/// Makes a topic anew, with a bound of its own on the size of its batches.
+async fn recreate(topics: &Topics, topic: &str, max_message_bytes: &str) {
+    admin::delete_topics(&topics.connection(), &[topic]).await.unwrap();
+    let mut spec = TopicSpec::new(topic, 1);
+    spec.config.push(("max.message.bytes".into(), max_message_bytes.into()));
+    until("the old topic to be gone", async || {
+        admin::create_topics(&topics.connection(), std::slice::from_ref(&spec)).await.is_ok()
+    })
+    .await;
 }
 
 /// Does something to the broker, on a thread that may block.
