@@ -53,7 +53,7 @@ pub struct Partition<B> {
     pub is_delivering: bool,
     /// Records that are to be dead-lettered; bounded by the consumer's credit marks.
     pub unreadable: VecDeque<(Fragment, Unreadable)>,
-    /// Dead letters of this partition that are under way, at most [`DEAD_LETTERS_AT_ONCE`].
+    /// Dead letters of this partition that are under way, at most `DEAD_LETTERS_AT_ONCE`.
     pub dead_letters: usize,
     /// The position is not in the log any more, and nothing is read.
     pub is_stalled: bool,

@@ -49,6 +49,10 @@ impl Process {
         });
         launch.arg(std::process::id().to_string()).args(command);
         launch.stdin(Stdio::null()).stdout(out).stderr(err);
+        // ClickHouse leaves a schema cache where it is started: in its own folder, then, and not in a user's tree.
+        if let Some(folder) = log.parent() {
+            launch.current_dir(folder);
+        }
         // A group of its own: Ctrl-C at the terminal is for us, who then stop the servers in order.
         std::os::unix::process::CommandExt::process_group(&mut launch, 0);
         Self::watch(spawn_from_lasting_thread(launch).map_err(Error::io("start devstack-launch"))?)

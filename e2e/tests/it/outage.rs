@@ -20,7 +20,7 @@ fn outage() -> Duration {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_hub_that_was_away_under_load_loses_nothing() {
     let (mut line, _directory) = line(servers().await, "hub_away").await;
-    let load = Load::start(line.sender().unwrap());
+    let load = Load::start(&line.sender().unwrap());
     load.run_for(Duration::from_secs(1)).await;
     line.stop_hub().await.unwrap();
     load.run_for(outage()).await;
@@ -45,7 +45,7 @@ async fn a_broker_that_was_away_refuses_as_retryable_and_takes_again() {
     let give_up = ("EDGE__KAFKA__PRODUCER__DELIVERY_TIMEOUT", "2s");
     let (line, _directory) =
         line_with(&endpoints, "broker_away", |options| options.edge_env.push(give_up)).await;
-    let load = Load::start(line.sender().unwrap());
+    let load = Load::start(&line.sender().unwrap());
     load.run_for(Duration::from_secs(1)).await;
     tokio::task::block_in_place(|| stack.kafka().stop()).unwrap();
     load.run_for(outage()).await;
@@ -95,7 +95,7 @@ struct Sent {
 }
 
 impl Load {
-    fn start(sender: Sender) -> Self {
+    fn start(sender: &Sender) -> Self {
         let (stop, stopped) = tokio::sync::watch::channel(false);
         let (count, acked) = tokio::sync::watch::channel(0);
         let tasks = (0..2u64)
