@@ -31,7 +31,6 @@ const MAX_FACILITIES: usize = 128;
 pub(crate) struct ConnectionStatus {
     role: &'static str,
     connected: AtomicBool,
-    fatal: AtomicBool,
     lines: LogLimiter,
     doorbell: Doorbell,
 }
@@ -42,7 +41,6 @@ impl ConnectionStatus {
         Arc::new(ConnectionStatus {
             role,
             connected: AtomicBool::new(false),
-            fatal: AtomicBool::new(false),
             lines: LogLimiter::default(),
             doorbell,
         })
@@ -65,10 +63,6 @@ impl ConnectionStatus {
             warn!(role = self.role, "kafka connection lost, trying again");
             self.doorbell.ring();
         }
-    }
-
-    pub(crate) fn is_fatal(&self) -> bool {
-        self.fatal.load(Ordering::Acquire)
     }
 
     /// librdkafka's log line.
@@ -96,10 +90,7 @@ impl ConnectionStatus {
     pub(crate) fn client_error(&self, error: &KafkaError, reason: &str) {
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::AllBrokersDown) => self.unanswered(),
-            Some(RDKafkaErrorCode::Fatal) => {
-                self.fatal.store(true, Ordering::Release);
-                error!(role = self.role, reason, "kafka client instance failed");
-            }
+            Some(RDKafkaErrorCode::Fatal) => error!(role = self.role, reason, "kafka client instance failed"),
             _ => {}
         }
         if let Some(suppressed) = self.lines.admit("client", Instant::now()) {

@@ -34,13 +34,21 @@ use std::{
         Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use rdkafka::{
     config::FromClientConfigAndContext,
     consumer::{BaseConsumer, Consumer as _},
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{
+        mpsc::{self, error::TrySendError},
+        oneshot,
+    },
+    time::timeout,
+};
+use tracing::warn;
 
 use self::{
     context::{Context, Notices},
@@ -60,8 +68,17 @@ use crate::{
 /// it only has to be large enough that the poll thread seldom needs its backlog.
 pub const EVENT_CHANNEL_CAPACITY: usize = 1024;
 
-/// Commands that may wait for the poll thread before `commit` makes its caller wait.
+/// Commands that may wait for the poll thread, which takes them every few milliseconds: more commits than this mean an
+/// owner that does not wait for their results.
 const COMMAND_CHANNEL_CAPACITY: usize = 256;
+
+/// How long leaving waits for the owner's acknowledgement. Less than a rebalance allows, since the process is ending and
+/// its grace is short; an owner that has drained needs milliseconds.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a shutdown waits, after that, for the client to close: the last commits, the leave request and a lookup
+/// under way. A broker that answers needs milliseconds, and one that is frozen would keep us for minutes.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A running member of a consumer group. Dropping it leaves the group in the background; [`Consumer::shutdown`]
 /// leaves in order.
@@ -98,6 +115,10 @@ struct Inbox {
 type CommitReply = oneshot::Sender<Result<(), CommitError>>;
 
 impl Consumer {
+    /// Longest time that [`Consumer::shutdown`] takes: 5 s for the owner to acknowledge, 3 s for the brokers to answer.
+    /// With an owner's drain of 15 s before it, this fits a process's grace of 25 s.
+    pub const SHUTDOWN_TIMEOUT: Duration = LEAVE_TIMEOUT.saturating_add(CLOSE_TIMEOUT);
+
     /// Joins the group in the background; a broker that is down is no error.
     ///
     /// # Errors
@@ -141,27 +162,41 @@ impl Consumer {
     /// Commits positions; the future resolves with the group coordinator's answer.
     ///
     /// The commit is queued by this call, not by the first poll of the future, so commits take place in the order of
-    /// the calls. All partitions of the list are committed in one request.
+    /// the calls; one that finds the queue full is refused, not made to wait, since a later one could overtake it. All
+    /// partitions of the list are committed in one request.
     ///
     /// # Errors
     /// [`CommitError::is_stale`]: `generation` does not own one of the partitions; nothing may be committed for it.
+    /// [`CommitError::QueueFull`]: hundreds of commits are waiting.
     pub fn commit(
         &self,
         generation: u64,
         offsets: Vec<CommitOffset>,
     ) -> impl Future<Output = Result<(), CommitError>> + Send + 'static {
-        let refused = commits::refuse_malformed(&offsets);
-        self.command(refused, move |reply| Command::Commit { generation, offsets, reply })
+        let (reply, answer) = oneshot::channel();
+        let queued = commits::refuse_malformed(&offsets).and_then(|()| {
+            let command = Command::Commit { generation, offsets, reply };
+            self.commands.try_send(command).map_err(|unsent| match unsent {
+                TrySendError::Full(_) => CommitError::QueueFull,
+                TrySendError::Closed(_) => CommitError::Closed,
+            })
+        });
+        self.shared.doorbell.ring();
+        async move {
+            queued?;
+            answer.await.unwrap_or(Err(CommitError::Closed))
+        }
     }
 
     /// Continues a partition at `offset`: an operator's answer to [`ConsumerEvent::OffsetOutOfRange`], or a step back.
     ///
     /// A partition that is out of range is moved by committing the new position (without metadata) and joining the
     /// group anew, so the owner sees its partitions revoked and assigned. Any other goes on at once; its records that
-    /// are in the event channel already still come.
+    /// are in the event channel already still come. The seek is queued when the future is first polled, and waits while
+    /// the queue is full.
     ///
     /// # Errors
-    /// Those of [`Consumer::commit`].
+    /// Those of [`Consumer::commit`], except [`CommitError::QueueFull`].
     pub fn seek(
         &self,
         generation: u64,
@@ -171,7 +206,15 @@ impl Consumer {
     ) -> impl Future<Output = Result<(), CommitError>> + Send + 'static {
         let target = CommitOffset { topic: Arc::clone(topic), partition, offset, metadata: String::new() };
         let refused = commits::refuse_malformed(std::slice::from_ref(&target));
-        self.command(refused, move |reply| Command::Seek { generation, target, reply })
+        let (commands, doorbell) = (self.commands.clone(), self.shared.doorbell.clone());
+        async move {
+            refused?;
+            let (reply, answer) = oneshot::channel();
+            let command = Command::Seek { generation, target, reply };
+            commands.send(command).await.map_err(|_closed| CommitError::Closed)?;
+            doorbell.ring();
+            answer.await.unwrap_or(Err(CommitError::Closed))
+        }
     }
 
     /// First and next offset of every partition of a topic, owned or not.
@@ -203,11 +246,6 @@ impl Consumer {
         self.shared.status.is_connected()
     }
 
-    /// Whether this member can never go on (see [`ConsumerError::is_fatal`](crate::ConsumerError::is_fatal)).
-    pub fn is_fatal(&self) -> bool {
-        self.shared.status.is_fatal()
-    }
-
     /// Bytes handed to the owner whose [`Credit`](crate::Credit) lives.
     pub fn outstanding_bytes(&self) -> u64 {
         self.shared.account.outstanding()
@@ -221,39 +259,27 @@ impl Consumer {
     /// Starts to give the partitions back and to leave the group. The owner goes on receiving: it gets a last
     /// [`ConsumerEvent::Revoked`], can commit until it acknowledges, and then sees the channel close.
     ///
-    /// Takes at most `rebalance_timeout`, plus the time of a lookup that is under way.
+    /// An owner that has not acknowledged after 5 s, whatever `rebalance_timeout` is, is not waited for any longer: the
+    /// partitions are given back without it and the channel closes. So drain before leaving, not after it.
     pub fn leave(&self) {
         self.leaving.store(true, Ordering::Release);
         self.shared.doorbell.ring();
     }
 
-    /// [`Consumer::leave`], and waits until the group was left and all threads have ended.
+    /// [`Consumer::leave`], and waits until the group was left and all threads have ended, at most
+    /// [`Consumer::SHUTDOWN_TIMEOUT`]. When brokers do not answer, the threads go on to end in the background after that.
     ///
-    /// Somebody must receive (or drop) the events meanwhile.
-    pub async fn shutdown(mut self) {
+    /// Somebody should receive (or drop) the events meanwhile, or leaving takes all of its time.
+    ///
+    /// False when the time was up first.
+    pub async fn shutdown(mut self) -> bool {
         self.leave();
-        // An error means that the thread is gone already.
-        let _ = (&mut self.finished).await;
-    }
-
-    fn command(
-        &self,
-        refused: Result<(), CommitError>,
-        build: impl FnOnce(CommitReply) -> Command,
-    ) -> impl Future<Output = Result<(), CommitError>> + Send + 'static {
-        let (reply, answer) = oneshot::channel();
-        let queued = refused.map(|()| {
-            let unsent = self.commands.try_send(build(reply)).err();
-            self.shared.doorbell.ring();
-            unsent.map(|unsent| (unsent.into_inner(), self.commands.clone(), self.shared.doorbell.clone()))
-        });
-        async move {
-            if let Some((command, commands, doorbell)) = queued? {
-                commands.send(command).await.map_err(|_closed| CommitError::Closed)?;
-                doorbell.ring();
-            }
-            answer.await.unwrap_or(Err(CommitError::Closed))
+        // An answer that is an error means that the thread is gone already.
+        let has_ended = timeout(Self::SHUTDOWN_TIMEOUT, &mut self.finished).await.is_ok();
+        if !has_ended {
+            warn!(group = self.group_id, "consumer has not ended in time, no longer waiting for it");
         }
+        has_ended
     }
 
     fn lookup<T: Send + 'static>(
@@ -286,3 +312,6 @@ impl fmt::Debug for Consumer {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

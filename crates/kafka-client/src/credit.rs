@@ -14,11 +14,24 @@ use std::{
     },
 };
 
+use bytes::Bytes;
+
 use crate::doorbell::Doorbell;
 
-/// Fixed cost charged to a record beside its bytes, so that empty records are bounded too: the event slot, the
-/// header vector, allocator overhead.
-pub(crate) const RECORD_OVERHEAD_BYTES: u64 = 256;
+/// Fixed cost charged to a record beside its bytes, so that empty records are bounded too: the event slot and the
+/// allocations of key, value and header vector.
+const RECORD_OVERHEAD_BYTES: usize = 256;
+
+/// Fixed cost charged to each header beside its name and value: its slot in the vector, and for either an allocation,
+/// at most 32 bytes more than what it holds. Without it a record of thousands of short headers would take dozens of times
+/// what it counts.
+const HEADER_OVERHEAD_BYTES: usize = size_of::<(String, Bytes)>() + 2 * 32;
+
+/// What a record takes in memory, in bytes; `payload_bytes` is its key and value.
+pub(crate) fn record_cost(payload_bytes: usize, headers: &[(String, Bytes)]) -> u64 {
+    let cost = |(name, value): &(String, Bytes)| name.len() + value.len() + HEADER_OVERHEAD_BYTES;
+    (RECORD_OVERHEAD_BYTES + payload_bytes + headers.iter().map(cost).sum::<usize>()) as u64
+}
 
 /// Counts a record's bytes until dropped.
 pub struct Credit {
@@ -27,7 +40,7 @@ pub struct Credit {
 }
 
 impl Credit {
-    /// Bytes this credit counts (key, value, headers and a fixed overhead).
+    /// Bytes this credit counts: key, value and headers, and a fixed overhead for the record and for each header.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -160,6 +173,14 @@ mod tests {
 
     use super::*;
     use crate::doorbell::doorbell;
+
+    #[test]
+    fn a_record_costs_its_bytes_and_a_fixed_overhead_for_itself_and_for_each_header() {
+        assert_eq!(record_cost(0, &[]), 256);
+        assert_eq!(record_cost(1000, &[]), 1256);
+        let header = ("name".to_owned(), Bytes::from_static(b"value"));
+        assert_eq!(record_cost(1000, &[header.clone(), header]), 1256 + 2 * (9 + 120));
+    }
 
     #[test]
     fn partition_pauses_at_the_high_mark_and_resumes_only_at_the_low_mark() {

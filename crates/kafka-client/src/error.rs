@@ -122,6 +122,10 @@ pub enum CommitError {
     /// No result came within the time limit; whether the commit took place is not known.
     #[error("commit had no answer in time")]
     TimedOut,
+    /// Too many commits wait for the poll thread. This one was not queued; committing the same or a later position
+    /// again is safe while the generation lasts.
+    #[error("commit queue is full")]
+    QueueFull,
     /// The consumer was shut down; whether the commit took place is not known.
     #[error("consumer is closed")]
     Closed,
@@ -130,7 +134,7 @@ pub enum CommitError {
 impl CommitError {
     /// Whether committing again under the same generation may succeed.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, CommitError::Failed(_) | CommitError::TimedOut)
+        matches!(self, CommitError::Failed(_) | CommitError::TimedOut | CommitError::QueueFull)
     }
 
     /// Whether the partition is no longer this member's: drop its state, do not commit for it again.
@@ -197,9 +201,6 @@ pub enum LookupError {
         #[source]
         source: Cause,
     },
-    /// Too many lookups are waiting; ask again later.
-    #[error("too many lookups are waiting")]
-    Busy,
     /// The client was shut down.
     #[error("client is closed")]
     Closed,

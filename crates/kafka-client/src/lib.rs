@@ -21,7 +21,7 @@
 //! | client | at most |
 //! |---|---|
 //! | producer | `queue_bytes` (payloads waiting or in flight), one batch of `max_message_bytes` being compressed for each broker, about 200 bytes for each waiting record |
-//! | consumer | `buffer_bytes` (records handed out, counted by [`Credit`]) and one record of overshoot, `fetch_queue_bytes` (fetched, not yet polled), one response of `fetch_max_bytes` for each broker (more when it decompresses to more), [`EVENT_CHANNEL_CAPACITY`] event slots |
+//! | consumer | `buffer_bytes` (records handed out, counted by [`Credit`]: key, value, headers, 256 bytes for each record and 120 for each header) and one record of overshoot, `fetch_queue_bytes` (fetched, not yet polled), one response of `fetch_max_bytes` for each broker (more when it decompresses to more), [`EVENT_CHANNEL_CAPACITY`] event slots |
 //!
 //! Deliberately absent: OTLP, signals, dead-letter rules, retries of refused records. This crate knows nothing of
 //! what a record's bytes mean.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use rdkafka::{error::KafkaError, topic_partition_list::TopicPartitionList};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use crate::credit::{PartitionAccount, TotalAccount};
 
@@ -22,7 +22,7 @@ pub(super) struct Partition {
     pub(super) revoking: bool,
     /// Paused by its own bytes, with hysteresis.
     over_mark: bool,
-    /// What librdkafka was told last.
+    /// What librdkafka was told last, and has carried out.
     paused: bool,
 }
 
@@ -32,7 +32,7 @@ impl Partition {
         !self.over_mark && self.account.must_pause(false)
     }
 
-    /// Whether librdkafka was told to pause it.
+    /// Whether librdkafka has paused it.
     pub(super) fn is_paused(&self) -> bool {
         self.paused
     }
@@ -92,7 +92,8 @@ impl Partitions {
         !self.total_over_mark && self.total.must_pause(false)
     }
 
-    /// Pauses and resumes what the outstanding bytes ask for, by two calls to the client at most.
+    /// Pauses and resumes what the outstanding bytes ask for, by two calls to the client at most. What the client does
+    /// not carry out is asked for again by the next call.
     pub(super) fn apply_marks(
         &mut self,
         pause: impl FnOnce(&TopicPartitionList) -> Result<(), KafkaError>,
@@ -111,30 +112,48 @@ impl Partitions {
                 if partition.paused == must_pause || partition.out_of_range || partition.revoking {
                     continue;
                 }
-                partition.paused = must_pause;
                 if must_pause { &mut to_pause } else { &mut to_resume }.push((Arc::clone(topic), *id));
             }
         }
         self.total.set_paused_partitions(silent);
-        apply(&to_pause, pause, "pause");
-        apply(&to_resume, resume, "resume");
+        self.apply(&to_pause, true, pause);
+        self.apply(&to_resume, false, resume);
+    }
+
+    /// The client answers for each partition in the list itself. It skips one that it does not know, such as one whose
+    /// assignment the owner has not acknowledged yet, and calls that a success.
+    fn apply(
+        &mut self,
+        partitions: &[(Arc<str>, i32)],
+        paused: bool,
+        call: impl FnOnce(&TopicPartitionList) -> Result<(), KafkaError>,
+    ) {
+        if partitions.is_empty() {
+            return;
+        }
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        for (topic, partition) in partitions {
+            list.add_partition(topic, *partition);
+        }
+        if let Err(error) = call(&list) {
+            warn!(paused, error = %error, "partitions could not be paused or resumed");
+            return;
+        }
+        for element in list.elements() {
+            let (topic, id) = (element.topic(), element.partition());
+            match element.error() {
+                Ok(()) => {
+                    if let Some((_, partition)) = self.get_mut(topic, id) {
+                        partition.paused = paused;
+                    }
+                }
+                Err(error) => {
+                    debug!(topic, partition = id, paused, error = %error, "partition was passed over");
+                }
+            }
+        }
     }
 }
 
-fn apply(
-    partitions: &[(Arc<str>, i32)],
-    call: impl FnOnce(&TopicPartitionList) -> Result<(), KafkaError>,
-    verb: &'static str,
-) {
-    if partitions.is_empty() {
-        return;
-    }
-    let mut list = TopicPartitionList::with_capacity(partitions.len());
-    for (topic, partition) in partitions {
-        list.add_partition(topic, *partition);
-    }
-    // The client refuses only partitions that it does not know, which are being taken away.
-    if let Err(error) = call(&list) {
-        warn!(verb, error = %error, "partitions could not be paused or resumed");
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -23,7 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info, warn};
 
 use super::{
-    Command, CommitReply, Inbox, Shared,
+    Command, CommitReply, Inbox, LEAVE_TIMEOUT, Shared,
     commits::PendingCommits,
     context::{Context, code_of},
     lookup::{Answer, Lookups, Owned, Question},
@@ -34,7 +34,7 @@ use super::{
 use crate::{
     config::ConsumerConfig,
     connection::ConnectionStatus,
-    credit::RECORD_OVERHEAD_BYTES,
+    credit::record_cost,
     doorbell::Listener,
     error::{ClientError, CommitError, ConsumerError},
     event::{CommitOffset, ConsumerEvent, Record},
@@ -62,7 +62,6 @@ pub(super) struct PollLoop {
     commits: PendingCommits,
     outlet: Outlet,
     status: Arc<ConnectionStatus>,
-    leave_timeout: Duration,
     range_check: RangeCheck,
     probe_at: Option<Instant>,
 }
@@ -98,7 +97,6 @@ impl PollLoop {
             commits: PendingCommits::default(),
             outlet: Outlet::new(events),
             status,
-            leave_timeout: config.rebalance_timeout,
             range_check: RangeCheck::None,
             probe_at: Some(Instant::now()),
         })
@@ -144,7 +142,7 @@ impl PollLoop {
     fn leave(mut self, listener: &Listener) {
         info!("leaving the consumer group");
         self.client.unsubscribe();
-        let deadline = Instant::now() + self.leave_timeout;
+        let deadline = Instant::now() + LEAVE_TIMEOUT;
         let given_back = |this: &PollLoop| {
             this.rebalancer.is_idle() && this.partitions.is_empty() && this.commits.is_empty()
         };
@@ -152,7 +150,15 @@ impl PollLoop {
             self.rebalancer.cancel_rejoin();
             self.step(listener);
         }
+        if !given_back(&self) {
+            warn!("leaving although not everything was acknowledged or committed");
+        }
         self.client.context().begin_closing();
+        self.take_notices();
+        let (rebalancer, mut around) = self.rebalancer_and_surroundings();
+        rebalancer.abandon(&mut around);
+        // The owner's ends close first: what follows waits for brokers, and nothing more can come of it.
+        drop((self.inbox, self.commits, self.outlet));
         self.lookups.finish();
         // The last reference, unless a lookup of the owner is under way: dropping it leaves the group.
         drop(self.client);
@@ -191,9 +197,8 @@ impl PollLoop {
         }
         partition.position = offset + 1;
         let headers = owned_headers(message);
-        let header_bytes: usize = headers.iter().map(|(name, value)| name.len() + value.len()).sum();
-        let bytes = message.key_len() + message.payload_len() + header_bytes;
-        let credit = partition.account.charge(bytes as u64 + RECORD_OVERHEAD_BYTES);
+        let bytes = record_cost(message.key_len() + message.payload_len(), &headers);
+        let credit = partition.account.charge(bytes);
         let partition_is_full = partition.is_full();
         let record = Record {
             topic,
@@ -419,5 +424,8 @@ fn owned_headers(message: &BorrowedMessage<'_>) -> Vec<(String, Bytes)> {
         }
         header.ok()
     });
-    readable.collect()
+    // Of the exact size, since its slots are charged: one that grows has up to twice as many.
+    let mut owned = Vec::with_capacity(headers.count());
+    owned.extend(readable);
+    owned
 }

@@ -170,6 +170,27 @@ impl Rebalancer {
         };
     }
 
+    /// Answers what the group waits for, without the owner. A client with an unanswered rebalance never closes, since
+    /// the answer is ours to give.
+    pub(super) fn abandon(&mut self, around: &mut Surroundings<'_>) {
+        let begun = match std::mem::replace(&mut self.phase, Phase::Idle) {
+            Phase::Idle => None,
+            Phase::Positions { list, .. } | Phase::Assigning { list, .. } => {
+                Some(RebalanceNotice::Assign(list))
+            }
+            Phase::Revoking { list, .. } => Some(RebalanceNotice::Revoke(list)),
+        };
+        for notice in begun.into_iter().chain(self.waiting.drain(..)) {
+            match notice {
+                RebalanceNotice::Assign(list) => report(context::assign(around.client, &list), "assignment"),
+                RebalanceNotice::Revoke(list) => {
+                    end_generation(&list, around);
+                    report(context::unassign(around.client, &list), "revocation");
+                }
+            }
+        }
+    }
+
     fn begin_assign(
         &mut self,
         mut list: TopicPartitionList,

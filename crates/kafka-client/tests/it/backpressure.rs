@@ -1,11 +1,11 @@
 //! Promises while the owner does not resolve what it has been given.
 
-use kafka_client::{ConsumerConfig, ConsumerEvent, EVENT_CHANNEL_CAPACITY, Producer, Record};
+use kafka_client::{ConsumerConfig, ConsumerEvent, EVENT_CHANNEL_CAPACITY, OutgoingRecord, Producer, Record};
 
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use crate::{
-    cluster::{consumer_config, fill, mock, producer_config, until, within},
+    cluster::{consumer_config, fill, mock, producer_config, record, until, within},
     member::{Member, assert_contiguous},
 };
 
@@ -53,6 +53,25 @@ async fn a_partition_pauses_at_its_mark_while_others_flow_and_resumes_without_ga
         seen += 1;
     }
     until(|| member.consumer.outstanding_bytes() == 0 && member.consumer.paused_partitions() == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_of_many_short_headers_are_charged_what_the_headers_take() {
+    const RECORDS: u64 = 20;
+    let headers: Vec<(&str, &[u8])> = vec![("k", b""); 1000];
+    let cluster = mock(1, &[(TOPIC, 1)]);
+    let producer = Producer::new(&producer_config(&cluster)).unwrap();
+    for _ in 0..RECORDS {
+        let record = OutgoingRecord { headers: &headers, ..record(TOPIC, 0, b"") };
+        within(producer.send(record).unwrap()).await.unwrap();
+    }
+    let mut member = Member::join(&consumer_config(&cluster, "hub"), TOPIC);
+    member.assigned().await;
+    let records = member.records(20).await;
+    let in_slots: usize = records.iter().map(|record| size_of_val(&record.headers[..])).sum();
+    let outstanding = member.consumer.outstanding_bytes();
+    assert!(outstanding > in_slots as u64, "{outstanding} bytes are counted, the slots alone are {in_slots}");
+    assert_eq!(outstanding, RECORDS * (OVERHEAD + 1000 * (1 + 120)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,7 +10,7 @@ use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use crate::{
     broker::Topic,
-    cluster::{consumer_config, fill, mock, producer_config, until, within},
+    cluster::{Mock, PATIENCE, consumer_config, fill, mock, producer_config, until, within},
     member::Member,
 };
 
@@ -193,6 +193,61 @@ async fn an_owner_that_never_acknowledges_does_not_hold_the_group_up_for_ever() 
     let stale = one.commit(generation, TOPIC, partitions[0].partition, 1, "").await.unwrap_err();
     assert!(stale.is_stale(), "{stale:?}");
     drop(ack);
+}
+
+/// The settings of a group in which leaving may not take as long as a rebalance: longer than a test has patience for.
+fn patient_group(cluster: &Mock) -> ConsumerConfig {
+    ConsumerConfig { rebalance_timeout: PATIENCE * 4, ..consumer_config(cluster, "hub") }
+}
+
+/// Shuts the consumer down; then its events are over, and its partitions go to the next member.
+async fn check_left(cluster: &Mock, member: Member, mut next: Option<Member>) {
+    let Member { consumer, mut events } = member;
+    assert!(within(consumer.shutdown()).await, "the group was not left");
+    within(async { while events.recv().await.is_some() {} }).await;
+    let next = next.get_or_insert_with(|| Member::join(&patient_group(cluster), TOPIC));
+    let mut owned = 0;
+    while owned < PARTITIONS {
+        owned += i32::try_from(next.assigned().await.1.len()).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shutdown_ends_although_nobody_receives_the_last_revocation() {
+    let cluster = mock(1, &[(TOPIC, PARTITIONS)]);
+    let mut one = Member::join(&patient_group(&cluster), TOPIC);
+    one.assigned().await;
+    check_left(&cluster, one, None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shutdown_ends_although_an_assignment_is_not_acknowledged() {
+    let cluster = mock(1, &[(TOPIC, PARTITIONS)]);
+    let mut one = Member::join(&patient_group(&cluster), TOPIC);
+    let (_, _, ack) = one.assigned_unacknowledged().await;
+    check_left(&cluster, one, None).await;
+    drop(ack);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shutdown_ends_although_nobody_receives_the_revocation_of_a_rebalance() {
+    let cluster = mock(1, &[(TOPIC, PARTITIONS)]);
+    let mut one = Member::join(&patient_group(&cluster), TOPIC);
+    one.assigned().await;
+    let two = Member::join(&patient_group(&cluster), TOPIC);
+    until(|| !one.events.is_empty()).await;
+    check_left(&cluster, one, Some(two)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shutdown_ends_although_the_broker_has_stopped_answering() {
+    let cluster = mock(1, &[(TOPIC, PARTITIONS)]);
+    let mut one = Member::join(&patient_group(&cluster), TOPIC);
+    one.assigned().await;
+    cluster.broker_round_trip_time(-1, PATIENCE * 4).unwrap();
+    let Member { consumer, mut events } = one;
+    within(consumer.shutdown()).await;
+    within(async { while events.recv().await.is_some() {} }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
