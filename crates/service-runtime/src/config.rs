@@ -14,7 +14,7 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(25);
 /// we measured.
 const WORKER_THREADS_CAP: usize = 4;
 
-/// What [`crate::run`] itself is configured by.
+/// What [`crate::run()`] itself is configured by.
 #[derive(Debug, Clone)]
 pub struct RuntimeConfig {
     /// Form and level of the logs.

@@ -1,4 +1,4 @@
-//! What [`crate::run`] hands to the app: the shutdown token, readiness, liveness, the metric registry, and the count of work that
+//! What [`crate::run()`] hands to the app: the shutdown token, readiness, liveness, the metric registry, and the count of work that
 //! must be finished before the process may leave.
 
 use std::{
