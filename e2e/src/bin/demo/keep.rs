@@ -136,7 +136,7 @@ impl Addresses<'_> {
              SQL           {clickhouse}/play\n                \
              SELECT SeverityText, Body, count() FROM {database}.otel_logs GROUP BY ALL ORDER BY count() DESC\n  \
              PromQL        curl -sH 'X-Scope-OrgID: {database}' {mimir}/prometheus/api/v1/query --data-urlencode \\\n                \
-             'query=sum by (http_response_status_code) (http_client_request_duration_seconds_count)'\n  \
+             'query=sum by (http_response_status_code) (http_client_request_duration_count)'\n  \
              edge metrics  {edge}/metrics\n  \
              hub metrics   {hub}/metrics\n\
              all addresses as shell assignments: {env}\n\

@@ -117,7 +117,7 @@ async fn demo(arguments: &Arguments, directory: &Path, endpoints: &Endpoints) ->
         tokio::time::sleep(Duration::from_millis(250)).await;
     };
     table.finish();
-    println!("{verdict}");
+    println!("\n{verdict}");
     if arguments.keep {
         let _menu = start_menu(&line, directory, &menu_url).await?;
         let addresses = keep::Addresses { line: &line, endpoints, menu_url: &menu_url };
