@@ -90,21 +90,11 @@ impl Line {
     /// It does not become ready.
     pub async fn start_edge(&mut self) -> Result<()> {
         let url = format!("{}/readyz", self.edge_admin_url());
-        self.edge.insert(self.spawn_edge()?).wait_until_ready(&url).await
-    }
-
-    /// Starts the edge without waiting.
-    ///
-    /// # Errors
-    /// The program cannot be started.
-    pub fn spawn_edge(&self) -> Result<Program> {
         let log = self.options.directory.join("edge-forwarder.log");
-        Program::start(
-            "edge-forwarder",
-            &["--config", text(&self.edge_config())?],
-            &self.options.edge_env,
-            &log,
-        )
+        let config = self.edge_config();
+        let edge =
+            Program::start("edge-forwarder", &["--config", text(&config)?], &self.options.edge_env, &log)?;
+        self.edge.insert(edge).wait_until_ready(&url).await
     }
 
     /// Starts the hub and waits until it is ready.
@@ -122,15 +112,12 @@ impl Line {
     /// # Errors
     /// It does not run, does not end in time, or ends with a failure.
     pub async fn stop_hub(&mut self) -> Result<()> {
-        stop(&mut self.hub).await
-    }
-
-    /// Stops the edge with SIGTERM and waits for its end.
-    ///
-    /// # Errors
-    /// It does not run, does not end in time, or ends with a failure.
-    pub async fn stop_edge(&mut self) -> Result<()> {
-        stop(&mut self.edge).await
+        let mut hub = self.hub.take().context("the hub does not run")?;
+        let status = hub.stop().await?;
+        if !status.success() {
+            bail!("the hub ended with {status}\n{}", hub.tail());
+        }
+        Ok(())
     }
 
     /// A sender to this line's edge.
@@ -289,15 +276,6 @@ pub async fn wait_for<T>(
             Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
         }
     }
-}
-
-async fn stop(program: &mut Option<Program>) -> Result<()> {
-    let mut running = program.take().context("the program does not run")?;
-    let status = running.stop().await?;
-    if !status.success() {
-        bail!("the program ended with {status}\n{}", running.tail());
-    }
-    Ok(())
 }
 
 fn loopback(port: u16) -> String {
