@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -19,6 +19,8 @@ pub(crate) struct Steps {
 pub(crate) struct Stack {
     process: Background,
     env: Vec<(String, String)>,
+    /// Held open: a program whose standard output is gone fails at its next line.
+    _output: BufReader<ChildStdout>,
 }
 
 impl Steps {
@@ -87,19 +89,23 @@ impl Steps {
                 .stdout(Stdio::piped())
                 .spawn()
                 .context("start devstack")?;
-            let output = child.stdout.take().context("the output is piped")?;
-            started = Some(Background(Some(child)));
-            for line in BufReader::new(output).lines() {
-                let line = line.context("read devstack's output")?;
-                addresses.extend(assignment(&line));
-                // The last address: all servers answer.
-                if line.starts_with("MIMIR_URL=") {
+            let mut output = BufReader::new(child.stdout.take().context("the output is piped")?);
+            let process = Background(Some(child));
+            loop {
+                let mut line = String::new();
+                if output.read_line(&mut line).context("read devstack's output")? == 0 {
+                    bail!("the servers did not start");
+                }
+                addresses.extend(assignment(line.trim_end()));
+                // The last line: all servers answer.
+                if line.starts_with("DEVSTACK_DIR=") {
+                    started = Some((process, output));
                     return Ok(());
                 }
             }
-            bail!("the servers did not start")
         })?;
-        Ok(Stack { process: started.context("a step that succeeded has started devstack")?, env: addresses })
+        let (process, output) = started.context("a step that succeeded has started devstack")?;
+        Ok(Stack { process, env: addresses, _output: output })
     }
 
     /// Runs `work` and remembers how long it took.

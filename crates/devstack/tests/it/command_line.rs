@@ -1,5 +1,8 @@
 //! `devstack up|status|env|logs|down`, as a person or a script uses them.
 
+use std::process::Stdio;
+use std::time::Instant;
+
 use devstack::supervisor;
 
 use crate::{Place, Watched, devstack, run, servers_of};
@@ -68,4 +71,18 @@ fn a_killed_supervisor_takes_the_servers_with_it_and_up_works_again() {
     assert!(up, "{complaints}");
     assert_ne!(supervisor::state(folder.path()).unwrap().supervisor, state.supervisor);
     assert!(run(&mut devstack(&["down", "--dir", place])).0);
+}
+
+#[test]
+fn servers_stay_when_nobody_reads_what_up_prints() {
+    let folder = Place::new();
+    let mut up = devstack(&["up", "--foreground", "--part", "clickhouse", "--dir", folder.as_str()]);
+    let mut owner = up.stdout(Stdio::piped()).spawn().unwrap();
+    drop(owner.stdout.take());
+    let deadline = Instant::now() + crate::PATIENCE;
+    while supervisor::state(folder.path()).is_err() && Instant::now() < deadline {
+        std::thread::yield_now();
+    }
+    assert!(run(&mut devstack(&["down", "--dir", folder.as_str()])).0);
+    assert!(owner.wait().unwrap().success(), "it ended by `down`, not by a closed pipe");
 }
