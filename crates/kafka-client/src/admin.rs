@@ -116,6 +116,34 @@ pub async fn committed(
     blocking(connection.clone(), Some(group_id.to_owned()), move |client| committed_of(client, &topic)).await
 }
 
+/// Of every partition of a topic, in order, the first offset whose record is as old as `timestamp_ms` or younger; `None`
+/// where there is no such record.
+///
+/// # Errors
+/// No broker answers in time, or the topic does not exist.
+pub async fn offsets_at(
+    connection: &ConnectionConfig,
+    topic: &str,
+    timestamp_ms: i64,
+) -> Result<Vec<(i32, Option<i64>)>, LookupError> {
+    let topic = topic.to_owned();
+    blocking(connection.clone(), None, move |client| {
+        let mut list = TopicPartitionList::new();
+        for partition in partitions_of(client.client(), &topic)? {
+            let time = Offset::Offset(timestamp_ms);
+            list.add_partition_offset(&topic, partition, time).map_err(refused)?;
+        }
+        let answer = client.offsets_for_times(list, REQUEST_TIMEOUT).map_err(refused)?;
+        let found = answer.elements().into_iter().map(|element| {
+            element.error().map_err(refused)?;
+            let Offset::Offset(offset) = element.offset() else { return Ok((element.partition(), None)) };
+            Ok((element.partition(), Some(offset)))
+        });
+        found.collect()
+    })
+    .await
+}
+
 /// The cluster's own id, which changes when the cluster is made anew; part of a record's identity beside topic,
 /// partition and offset.
 ///
@@ -218,7 +246,7 @@ async fn blocking<T: Send + 'static>(
     answer.await.unwrap_or(Err(LookupError::Closed))
 }
 
-fn refused(error: KafkaError) -> LookupError {
+pub(crate) fn refused(error: KafkaError) -> LookupError {
     LookupError::Refused(error.into())
 }
 

@@ -118,8 +118,9 @@ pub struct ProducerConfig {
     pub max_batch_records: Option<NonZeroU32>,
     /// Bytes of records waiting or in flight; beyond it `send` answers "queue full". Rounded down to KiB.
     pub queue_bytes: u64,
-    /// After this time without an acknowledgement a record is given up as retryable.
-    pub delivery_timeout: Duration,
+    /// After this time without an acknowledgement a record is given up as retryable; `None` never gives one up, which keeps
+    /// its place in the idempotent session whatever an outage lasts.
+    pub delivery_timeout: Option<Duration>,
 }
 
 /// Codecs of record batches.
@@ -169,7 +170,7 @@ impl ProducerConfig {
             max_message_bytes: Self::DEFAULT_MAX_MESSAGE_BYTES,
             max_batch_records: None,
             queue_bytes: Self::DEFAULT_QUEUE_BYTES,
-            delivery_timeout: Self::DEFAULT_DELIVERY_TIMEOUT,
+            delivery_timeout: Some(Self::DEFAULT_DELIVERY_TIMEOUT),
         }
     }
 
@@ -178,6 +179,8 @@ impl ProducerConfig {
         /// of the delivery timeout at most, or records for a topic that does not exist would time out instead of
         /// saying so.
         const TOPIC_PROPAGATION: Duration = Duration::from_secs(10);
+        let propagation =
+            self.delivery_timeout.map_or(TOPIC_PROPAGATION, |all| TOPIC_PROPAGATION.min(all / 2));
         let mut client = self.connection.client_config();
         client
             .set("acks", "all")
@@ -189,11 +192,9 @@ impl ProducerConfig {
             .set("batch.size", self.max_message_bytes.min(Self::DEFAULT_MAX_MESSAGE_BYTES).to_string())
             .set("queue.buffering.max.kbytes", (self.queue_bytes / 1024).max(1).to_string())
             .set("queue.buffering.max.messages", "100000")
-            .set("message.timeout.ms", millis(self.delivery_timeout))
-            .set(
-                "topic.metadata.propagation.max.ms",
-                millis(TOPIC_PROPAGATION.min(self.delivery_timeout / 2)),
-            );
+            // 0 is librdkafka's word for "never".
+            .set("message.timeout.ms", millis(self.delivery_timeout.unwrap_or_default()))
+            .set("topic.metadata.propagation.max.ms", millis(propagation));
         if let Some(level) = self.compression_level {
             client.set("compression.level", level.to_string());
         }
@@ -336,7 +337,7 @@ impl InitialOffset {
 }
 
 impl IsolationLevel {
-    fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             IsolationLevel::ReadCommitted => "read_committed",
             IsolationLevel::ReadUncommitted => "read_uncommitted",

@@ -36,6 +36,7 @@ mod doorbell;
 mod error;
 mod event;
 mod producer;
+mod range_reader;
 
 pub use admin::Watermarks;
 pub use config::{
@@ -50,3 +51,4 @@ pub use event::{
     AckGuard, AssignedPartition, CommitOffset, CommittedOffset, ConsumerEvent, Record, RevokedPartition,
 };
 pub use producer::{OutgoingRecord, Producer};
+pub use range_reader::{OffsetRange, RangeRead, RangeReader, RangeRecord};

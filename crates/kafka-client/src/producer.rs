@@ -8,15 +8,22 @@
 //! the next `send` starts a new instance. Sending such a record again may store it twice; see
 //! [`DeliveryError::is_ambiguous`](crate::DeliveryError::is_ambiguous).
 //!
+//! **Clock.** librdkafka waits on the wall clock: set back by an hour, its threads would sleep an hour longer. So a clock
+//! that falls ends the instance as a fatal error does, and its records come back.
+//!
 //! **Threads.** One polls each instance for delivery reports; one refreshes partition counts and probes the
-//! connection while it is down. No call of [`Producer`] waits for the network.
+//! connection while it is down; one watches the clock. No call of [`Producer`] waits for the network.
 
+mod clock;
 mod instance;
 mod topics;
 
 use std::{
     fmt,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, PoisonError, RwLock,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -31,7 +38,7 @@ use crate::{
     config::ProducerConfig,
     connection::ConnectionStatus,
     delivery::{Delivery, DeliveryErrorKind, DeliveryReporter, classify},
-    doorbell::{Doorbell, doorbell},
+    doorbell::{Doorbell, Listener, doorbell},
     error::{ClientError, SendError},
 };
 
@@ -66,9 +73,12 @@ pub struct Producer {
 struct Shared {
     config: ProducerConfig,
     instance: RwLock<Arc<Instance>>,
-    topics: TopicDirectory,
+    topics: Arc<TopicDirectory>,
     status: Arc<ConnectionStatus>,
     doorbell: Doorbell,
+    listener: Arc<Mutex<Listener>>,
+    /// Which of the refreshing threads is the one; an older one may be asleep in librdkafka.
+    refreshing: AtomicUsize,
 }
 
 impl Producer {
@@ -76,15 +86,19 @@ impl Producer {
     pub fn new(config: &ProducerConfig) -> Result<Producer, ClientError> {
         let (doorbell, listener) = doorbell();
         let status = ConnectionStatus::new("producer", doorbell.clone());
-        let instance = Instance::start(config, &status)?;
+        let topics = Arc::new(TopicDirectory::default());
+        let instance = Instance::start(config, &status, &topics)?;
         let shared = Arc::new(Shared {
             config: config.clone(),
             instance: RwLock::new(Arc::new(instance)),
-            topics: TopicDirectory::default(),
+            topics,
             status,
             doorbell,
+            listener: Arc::new(Mutex::new(listener)),
+            refreshing: AtomicUsize::new(0),
         });
-        topics::spawn_refresh(Arc::downgrade(&shared), listener)?;
+        topics::spawn_refresh(Arc::downgrade(&shared), Arc::clone(&shared.listener), 0)?;
+        clock::spawn_watch(Arc::downgrade(&shared))?;
         Ok(Producer { shared })
     }
 
@@ -112,6 +126,12 @@ impl Producer {
         self.shared.topics.partition_count(topic, &self.shared.doorbell)
     }
 
+    /// An offset of the partition below which no record that is sent from now on can land; 0 while the topic is not known.
+    /// It is the end of the log when the topic was found, or one past the last acknowledged record.
+    pub fn floor(&self, topic: &str, partition: i32) -> i64 {
+        self.shared.topics.floor(topic, partition)
+    }
+
     /// Whether a broker answered lately. False at start and while no broker can be reached.
     pub fn is_connected(&self) -> bool {
         self.shared.status.is_connected()
@@ -120,6 +140,18 @@ impl Producer {
     /// Whether the current instance failed for good. The next `send` replaces it; no action is needed.
     pub fn is_fatal(&self) -> bool {
         self.shared.read_instance().is_fatal()
+    }
+
+    /// Ends the session if it has lasted for longer than `age`: its records without a report come back as errors, and what is
+    /// sent from now on belongs to a new one. For an owner who cannot trust the brokers to remember a session for so long.
+    ///
+    /// # Errors
+    /// No new instance can be made; the old one goes on.
+    pub fn renew(&self, age: Duration) -> Result<(), ClientError> {
+        if self.shared.read_instance().age() < age {
+            return Ok(());
+        }
+        self.shared.replace_instance()
     }
 
     /// Records waiting or in flight.
@@ -168,10 +200,33 @@ impl Shared {
         }
         let mut slot = self.instance.write().unwrap_or_else(PoisonError::into_inner);
         if slot.is_fatal() {
-            *slot = Arc::new(Instance::start(&self.config, &self.status).map_err(SendError::Instance)?);
+            *slot = Arc::new(self.new_instance().map_err(SendError::Instance)?);
             tracing::warn!("kafka producer instance was replaced");
         }
         Ok(Arc::clone(&slot))
+    }
+
+    fn new_instance(&self) -> Result<Instance, ClientError> {
+        Instance::start(&self.config, &self.status, &self.topics)
+    }
+
+    /// Goes on with another instance; the records of this one that have no report come back.
+    fn replace_instance(&self) -> Result<(), ClientError> {
+        let successor = Arc::new(self.new_instance()?);
+        let mut slot = self.instance.write().unwrap_or_else(PoisonError::into_inner);
+        let ended = std::mem::replace(&mut *slot, successor);
+        drop(slot);
+        ended.mark_fatal();
+        ended.give_up();
+        Ok(())
+    }
+
+    /// The wall clock fell, so every thread of the instance may sleep for as long as it fell.
+    fn replace_sleeping_instance(self: &Arc<Self>) -> Result<(), ClientError> {
+        self.replace_instance()?;
+        // The refreshing thread may sleep in a question of its own.
+        let number = self.refreshing.fetch_add(1, Ordering::AcqRel) + 1;
+        topics::spawn_refresh(Arc::downgrade(self), Arc::clone(&self.listener), number)
     }
 }
 

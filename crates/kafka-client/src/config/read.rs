@@ -110,7 +110,7 @@ impl ProducerConfig {
         );
         let delivery_timeout = section.value(
             "delivery_timeout",
-            defaults.delivery_timeout,
+            defaults.delivery_timeout.unwrap_or(ProducerConfig::DEFAULT_DELIVERY_TIMEOUT),
             "A record that no broker has acknowledged by then is given up as retryable.",
         );
         let max_message_bytes = bounded(
@@ -141,7 +141,7 @@ impl ProducerConfig {
             linger,
             max_message_bytes: u32::try_from(max_message_bytes).unwrap_or(defaults.max_message_bytes),
             queue_bytes,
-            delivery_timeout,
+            delivery_timeout: Some(delivery_timeout),
             ..defaults
         }
     }

@@ -6,16 +6,17 @@ use std::{
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use rdkafka::{
     ClientContext, Message,
     config::{FromClientConfigAndContext, RDKafkaLogLevel},
     error::{KafkaError, RDKafkaErrorCode},
-    producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext},
+    producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext, PurgeConfig},
 };
 
+use super::topics::TopicDirectory;
 use crate::{
     config::ProducerConfig,
     connection::ConnectionStatus,
@@ -32,11 +33,13 @@ pub(super) struct Instance {
     in_flight: Arc<AtomicUsize>,
     fatal: Arc<AtomicBool>,
     stopping: Arc<AtomicBool>,
+    started: Instant,
 }
 
 /// What librdkafka calls back into, on the poll thread.
 struct Context {
     status: Arc<ConnectionStatus>,
+    topics: Arc<TopicDirectory>,
     in_flight: Arc<AtomicUsize>,
     fatal: Arc<AtomicBool>,
 }
@@ -45,11 +48,13 @@ impl Instance {
     pub(super) fn start(
         config: &ProducerConfig,
         status: &Arc<ConnectionStatus>,
+        topics: &Arc<TopicDirectory>,
     ) -> Result<Instance, ClientError> {
         let fatal = Arc::new(AtomicBool::new(false));
         let in_flight = Arc::new(AtomicUsize::new(0));
         let context = Context {
             status: Arc::clone(status),
+            topics: Arc::clone(topics),
             in_flight: Arc::clone(&in_flight),
             fatal: Arc::clone(&fatal),
         };
@@ -57,8 +62,13 @@ impl Instance {
             .map_err(|error| ClientError::Settings(error.into()))?;
         let client = Arc::new(client);
         let stopping = Arc::new(AtomicBool::new(false));
-        let instance =
-            Instance { client: Arc::clone(&client), in_flight, fatal, stopping: Arc::clone(&stopping) };
+        let instance = Instance {
+            client: Arc::clone(&client),
+            in_flight,
+            fatal,
+            stopping: Arc::clone(&stopping),
+            started: Instant::now(),
+        };
         // The thread holds the client itself, so that the last reference, whose drop waits for librdkafka's own
         // threads, is never dropped on a runtime worker.
         thread::Builder::new()
@@ -92,8 +102,17 @@ impl Instance {
         self.fatal.store(true, Ordering::Release);
     }
 
+    pub(super) fn age(&self) -> Duration {
+        self.started.elapsed()
+    }
+
     pub(super) fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Gives back every record without a report, as errors; does not wait for them.
+    pub(super) fn give_up(&self) {
+        self.client.purge(PurgeConfig::default().queue().inflight().non_blocking());
     }
 
     /// Sends what lingers at once and waits for the reports, at most `timeout`; blocks.
@@ -114,6 +133,12 @@ impl Instance {
             let count = i32::try_from(found.partitions().len()).ok()?;
             (found.error().is_none() && count > 0).then_some(count)
         }))
+    }
+
+    /// The end of a partition's log; `None` when its leader does not answer within `timeout`. Blocks.
+    pub(super) fn fetch_end(&self, topic: &str, partition: i32, timeout: Duration) -> Option<i64> {
+        let (_, end) = self.client.client().fetch_watermarks(topic, partition, timeout).ok()?;
+        Some(end)
     }
 
     /// Whether any broker answers within `timeout`; blocks.
@@ -148,6 +173,7 @@ impl ProducerContext for Context {
         let outcome = match result {
             Ok(message) => {
                 self.status.answered();
+                self.topics.acked(message.topic(), message.partition(), message.offset());
                 Ok(Delivered { partition: message.partition(), offset: message.offset() })
             }
             Err((error, _message)) => {

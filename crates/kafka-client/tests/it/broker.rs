@@ -10,7 +10,8 @@ use std::{
 
 use devstack::{Part, Stack, StackOptions};
 use kafka_client::{
-    ConnectionConfig, ConsumerConfig, ConsumerEvent, DeliveryErrorKind, Producer, ProducerConfig, Watermarks,
+    ConnectionConfig, ConsumerConfig, ConsumerEvent, DeliveryErrorKind, OffsetRange, OutgoingRecord,
+    Producer, ProducerConfig, RangeReader, Watermarks,
     admin::{self, TopicSpec},
 };
 
@@ -101,7 +102,7 @@ async fn an_unknown_topic_is_the_topics_fault_and_heals_when_it_is_created() {
     let topic = Topic::create(1).await;
     let missing = format!("{}-missing", topic.name);
     let config = ProducerConfig {
-        delivery_timeout: Duration::from_secs(2),
+        delivery_timeout: Some(Duration::from_secs(2)),
         ..ProducerConfig::new(topic.connection.clone())
     };
     let producer = Producer::new(&config).unwrap();
@@ -194,4 +195,55 @@ fn incompressible(bytes: usize) -> Vec<u8> {
         state.to_le_bytes()[0]
     };
     std::iter::repeat_with(next).take(bytes).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_range_is_read_with_its_headers_and_says_what_retention_took() {
+    let topic = Topic::create(2).await;
+    let producer = topic.producer();
+    for number in 0..50 {
+        let number = format!("{number}");
+        let headers: [(&str, &[u8]); 1] = [("number", number.as_bytes())];
+        let outgoing = OutgoingRecord { headers: &headers, ..record(&topic.name, 1, b"value") };
+        within(producer.send(outgoing).unwrap()).await.unwrap();
+    }
+    within(admin::delete_records(&topic.connection, &topic.name, 1, 10)).await.unwrap();
+    let (connection, name) = (topic.connection.clone(), topic.name.clone());
+    let read = move |from, to| {
+        let reader = RangeReader::new(&connection).unwrap();
+        assert_eq!((reader.end(&name, 0).unwrap(), reader.end(&name, 1).unwrap()), (0, 50));
+        let mut numbers = Vec::new();
+        let range = OffsetRange { topic: name.clone(), partition: 1, from, to };
+        let outcome = reader.read(&range, |record| {
+            let number: i64 = std::str::from_utf8(record.headers[0].1).unwrap().parse().unwrap();
+            assert_eq!(number, record.offset);
+            numbers.push(number);
+        });
+        (outcome.unwrap(), numbers)
+    };
+    tokio::task::spawn_blocking(move || {
+        let (outcome, numbers) = read(20, 30);
+        assert_eq!(numbers, (20..30).collect::<Vec<_>>());
+        assert_eq!((outcome.records, outcome.missing), (10, 0));
+        let (outcome, numbers) = read(3, 50);
+        assert_eq!(numbers, (10..50).collect::<Vec<_>>());
+        assert_eq!((outcome.missing, outcome.bytes > 40 * 5), (7, true));
+        assert_eq!(read(0, 5).0.missing, 5, "all of it is gone");
+        assert_eq!(read(50, 50).0.records, 0);
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_floor_is_the_end_of_the_log_and_follows_what_is_acknowledged() {
+    let topic = Topic::create(2).await;
+    let other = topic.producer();
+    fill(&other, &topic.name, 0, 5, 10).await;
+    let producer = topic.producer();
+    until(|| producer.partition_count(&topic.name) == Some(2)).await;
+    assert_eq!((producer.floor(&topic.name, 0), producer.floor(&topic.name, 1)), (5, 0));
+    let delivered = fill(&producer, &topic.name, 1, 3, 10).await;
+    assert_eq!(delivered.last().unwrap().offset, 2);
+    assert_eq!(producer.floor(&topic.name, 1), 3);
 }

@@ -64,7 +64,8 @@ async fn every_codec_is_read_back() {
 /// What the delivery says when the broker answers a produce request with `code`.
 async fn refusal(code: RDKafkaRespErr) -> DeliveryError {
     let cluster = mock(1, &[("otlp_logs", 1)]);
-    let config = ProducerConfig { delivery_timeout: Duration::from_secs(2), ..producer_config(&cluster) };
+    let config =
+        ProducerConfig { delivery_timeout: Some(Duration::from_secs(2)), ..producer_config(&cluster) };
     let producer = Producer::new(&config).unwrap();
     fill(&producer, "otlp_logs", 0, 1, 10).await;
     cluster.request_errors(RDKafkaApiKey::Produce, &[code; 64]);
@@ -126,7 +127,8 @@ async fn a_broken_session_is_replaced_and_the_next_record_goes_through() {
 #[tokio::test(flavor = "multi_thread")]
 async fn while_no_broker_answers_records_are_given_up_as_retryable_and_later_ones_go_through() {
     let cluster = mock(1, &[("otlp_logs", 1)]);
-    let config = ProducerConfig { delivery_timeout: Duration::from_secs(1), ..producer_config(&cluster) };
+    let config =
+        ProducerConfig { delivery_timeout: Some(Duration::from_secs(1)), ..producer_config(&cluster) };
     let producer = Producer::new(&config).unwrap();
     fill(&producer, "otlp_logs", 0, 1, 10).await;
     assert!(producer.is_connected());
@@ -145,7 +147,8 @@ async fn while_no_broker_answers_records_are_given_up_as_retryable_and_later_one
 async fn a_broker_that_was_never_there_fails_no_start_and_blocks_no_send() {
     let cluster = mock(1, &[]);
     cluster.broker_down(-1).unwrap();
-    let config = ProducerConfig { delivery_timeout: Duration::from_secs(1), ..producer_config(&cluster) };
+    let config =
+        ProducerConfig { delivery_timeout: Some(Duration::from_secs(1)), ..producer_config(&cluster) };
     let producer = Producer::new(&config).unwrap();
     assert!(!producer.is_connected());
     assert_eq!(producer.partition_count("otlp_logs"), None);
