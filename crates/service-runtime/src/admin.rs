@@ -3,7 +3,7 @@
 //! | Path | Answer |
 //! |---|---|
 //! | `/livez` | 200, or 503 naming the loops that have been silent for too long |
-//! | `/readyz` | 200 when every condition holds, else 503; the text lists every condition |
+//! | `/readyz` | 200 when every condition holds, degraded or not, else 503; the text lists every condition |
 //! | `/metrics` | OpenMetrics text |
 //! | `/version` | JSON: name, version, commit, rustc |
 
@@ -23,6 +23,7 @@ use crate::{
     Runtime, Service,
     http_server::{self, HttpServerConfig},
     process_metrics::ProcessMetrics,
+    readiness::ConditionState,
 };
 
 /// Content type of what prometheus-client writes.
@@ -151,10 +152,10 @@ async fn livez(State(admin): State<Admin>) -> Response {
 
 async fn readyz(State(admin): State<Admin>) -> Response {
     let conditions = admin.runtime.readiness().report();
-    let ready = conditions.iter().all(|condition| condition.unmet.is_none());
+    let ready = conditions.iter().all(ConditionState::is_met);
     let mut text = String::from(if ready { "ready\n" } else { "not ready\n" });
     for condition in conditions {
-        let _ = writeln!(text, "{}: {}", condition.name, condition.unmet.as_deref().unwrap_or("ok"));
+        let _ = writeln!(text, "{}: {}", condition.name, condition.holding);
     }
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, text).into_response()

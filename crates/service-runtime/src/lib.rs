@@ -29,7 +29,7 @@ pub mod tls;
 
 pub use config::RuntimeConfig;
 pub use readiness::{Condition, Readiness};
-pub use run::{EXIT_BAD_CONFIG, RunArgs, Service, run, run_once};
+pub use run::{EXIT_BAD_CONFIG, RunArgs, Service, command, run, run_once};
 pub use runtime::{DrainGuard, Runtime};
 pub use secret::Secret;
 pub use settings::{Section, Setting, Settings};

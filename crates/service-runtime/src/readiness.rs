@@ -23,8 +23,19 @@ pub struct Readiness {
 pub struct ConditionState {
     /// What must hold, such as `kafka`.
     pub name: &'static str,
-    /// Why it does not hold; `None` when it does.
-    pub unmet: Option<String>,
+    /// Whether it does.
+    pub holding: Holding,
+}
+
+/// Whether a condition holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Holding {
+    /// It does.
+    Yes,
+    /// It does, though not as it should, for this reason: the process does its work and somebody ought to look.
+    Degraded(String),
+    /// It does not, for this reason.
+    No(String),
 }
 
 /// The handle by which a component tells whether its condition holds.
@@ -45,7 +56,7 @@ impl Readiness {
         let mut index = 0;
         self.states.send_modify(|states| {
             index = states.len();
-            states.push(ConditionState { name, unmet: Some("starting".to_owned()) });
+            states.push(ConditionState { name, holding: Holding::No("starting".to_owned()) });
         });
         Condition { index, states: Arc::clone(&self.states) }
     }
@@ -76,35 +87,67 @@ impl Default for Readiness {
 impl Condition {
     /// The condition holds from now on.
     pub fn ready(&self) {
-        self.set(None);
+        self.set(Holding::Yes);
+    }
+
+    /// The condition holds, though not as it should, for the given reason, which is worded as for [`Condition::not_ready`].
+    pub fn degraded(&self, reason: impl Into<String>) {
+        self.set(Holding::Degraded(reason.into()));
     }
 
     /// The condition does not hold, for the given reason: short, lower case, without values that change at each call.
     pub fn not_ready(&self, reason: impl Into<String>) {
-        self.set(Some(reason.into()));
+        self.set(Holding::No(reason.into()));
     }
 
-    fn set(&self, unmet: Option<String>) {
+    fn set(&self, holding: Holding) {
         self.states.send_if_modified(|states| {
             let state = &mut states[self.index];
-            if state.unmet == unmet {
+            if state.holding == holding {
                 return false;
             }
-            match &unmet {
-                None => tracing::info!(condition = state.name, "condition holds"),
-                Some(reason) => tracing::warn!(condition = state.name, reason, "condition does not hold"),
+            let condition = state.name;
+            match &holding {
+                Holding::Yes => tracing::info!(condition, "condition holds"),
+                Holding::Degraded(reason) => tracing::warn!(condition, reason, "condition is degraded"),
+                Holding::No(reason) => tracing::warn!(condition, reason, "condition does not hold"),
             }
-            state.unmet = unmet;
+            state.holding = holding;
             true
         });
     }
 }
 
-fn all_met(states: &[ConditionState]) -> bool {
-    states.iter().all(|state| state.unmet.is_none())
+impl ConditionState {
+    /// Whether it holds, degraded or not.
+    pub fn is_met(&self) -> bool {
+        self.unmet().is_none()
+    }
+
+    /// Why it does not hold; `None` when it does.
+    pub fn unmet(&self) -> Option<&str> {
+        match &self.holding {
+            Holding::No(reason) => Some(reason),
+            Holding::Yes | Holding::Degraded(_) => None,
+        }
+    }
 }
 
-/// `ready_condition{condition="…"}`: 1 while it holds, else 0.
+impl fmt::Display for Holding {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Holding::Yes => formatter.write_str("ok"),
+            Holding::Degraded(reason) => write!(formatter, "degraded: {reason}"),
+            Holding::No(reason) => formatter.write_str(reason),
+        }
+    }
+}
+
+fn all_met(states: &[ConditionState]) -> bool {
+    states.iter().all(ConditionState::is_met)
+}
+
+/// `ready_condition{condition="…"}`: 1 while it holds, else 0; and `degraded_condition`: 1 while it holds badly.
 #[derive(Debug)]
 pub(crate) struct ReadinessMetrics(Readiness);
 
@@ -116,12 +159,18 @@ impl ReadinessMetrics {
 
 impl Collector for ReadinessMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
-        let family = Family::<[(&'static str, &'static str); 1], Gauge>::default();
-        for state in self.0.report() {
-            family.get_or_create(&[("condition", state.name)]).set(i64::from(state.unmet.is_none()));
-        }
-        let help = "Whether a condition of readiness holds";
-        family.encode(encoder.encode_descriptor("ready_condition", help, None, family.metric_type())?)
+        let report = self.0.report();
+        let mut encode = |name, help, is_set: fn(&ConditionState) -> bool| {
+            let family = Family::<[(&'static str, &'static str); 1], Gauge>::default();
+            for state in &report {
+                family.get_or_create(&[("condition", state.name)]).set(i64::from(is_set(state)));
+            }
+            family.encode(encoder.encode_descriptor(name, help, None, family.metric_type())?)
+        };
+        encode("ready_condition", "Whether a condition of readiness holds", ConditionState::is_met)?;
+        encode("degraded_condition", "Whether a condition holds, but not as it should", |state| {
+            matches!(state.holding, Holding::Degraded(_))
+        })
     }
 }
 
@@ -141,9 +190,15 @@ mod tests {
         assert!(readiness.is_ready());
         kafka.not_ready("broker is down");
         assert!(!readiness.is_ready());
-        let unmet: Vec<_> =
-            readiness.report().into_iter().filter_map(|state| Some((state.name, state.unmet?))).collect();
-        assert_eq!(unmet, [("kafka", "broker is down".to_owned())]);
+        sink.degraded("spool is half full");
+        let report: Vec<_> =
+            readiness.report().into_iter().map(|state| (state.name, state.holding.to_string())).collect();
+        assert_eq!(
+            report,
+            [("kafka", "broker is down".to_owned()), ("sink", "degraded: spool is half full".to_owned())]
+        );
+        kafka.ready();
+        assert!(readiness.is_ready(), "degraded is ready");
     }
 
     #[tokio::test(start_paused = true)]

@@ -9,6 +9,7 @@
 
 use std::{
     future::pending,
+    io::ErrorKind,
     panic::{AssertUnwindSafe, catch_unwind},
     path::PathBuf,
     pin::pin,
@@ -85,6 +86,20 @@ pub fn run_once<C>(
     launch(service, args, read, app, false)
 }
 
+/// Runs a command that needs no configuration: what went wrong is printed, with its causes, and the exit code is 1 then. A reader
+/// of the output that has had enough, as `head` has, is no error.
+pub fn command(work: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
+    let Err(error) = work() else { return ExitCode::SUCCESS };
+    let is_closed_pipe = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::BrokenPipe)
+    };
+    if error.chain().any(is_closed_pipe) {
+        return ExitCode::SUCCESS;
+    }
+    print_error(&error);
+    ExitCode::FAILURE
+}
+
 fn launch<C>(
     service: &Service,
     args: &RunArgs,
@@ -132,6 +147,11 @@ fn load<C>(
 #[allow(clippy::print_stderr, reason = "logs are not set up before the configuration is right")]
 fn print_problems(problems: &Problems) {
     eprintln!("{problems}");
+}
+
+#[allow(clippy::print_stderr, reason = "there are no logs in a command")]
+fn print_error(error: &anyhow::Error) {
+    eprintln!("error: {error:#}");
 }
 
 #[allow(clippy::print_stdout, reason = "the answer to --check-config")]
