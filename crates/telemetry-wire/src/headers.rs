@@ -10,6 +10,9 @@ pub const EDGE_ID: &str = "eventline-edge-id";
 pub const INCARNATION: &str = "eventline-incarnation";
 /// The record's number within the incarnation.
 pub const SEQUENCE: &str = "eventline-sequence";
+/// Which part of the numbered record this is, where one had to be cut after it had got its number: the way from the
+/// whole, a number a cut, joined by dots. Absent for the whole.
+pub const PART: &str = "eventline-part";
 /// Log records, spans or data points in the record.
 pub const ITEM_COUNT: &str = "eventline-item-count";
 /// When the edge had received the request, in nanoseconds since the epoch.
@@ -55,6 +58,8 @@ pub struct RecordHeaders {
     pub incarnation: Option<u64>,
     /// See [`SEQUENCE`].
     pub sequence: Option<u64>,
+    /// See [`PART`].
+    pub part: Option<String>,
     /// See [`ITEM_COUNT`].
     pub item_count: Option<u64>,
     /// See [`RECEIVED_AT`].
@@ -94,6 +99,7 @@ impl RecordHeaders {
             (EDGE_ID, self.edge_id.as_ref().map(|id| id.clone().into_bytes())),
             (INCARNATION, number(self.incarnation)),
             (SEQUENCE, number(self.sequence)),
+            (PART, self.part.as_ref().map(|part| part.clone().into_bytes())),
             (ITEM_COUNT, number(self.item_count)),
             (RECEIVED_AT, number(self.received_at_unix_nano)),
             (ENCODING, self.encoding.as_ref().map(|encoding| encoding.as_str().as_bytes().to_vec())),
@@ -113,6 +119,7 @@ impl RecordHeaders {
                 EDGE_ID => decoded.edge_id = Some(text.into_owned()),
                 INCARNATION => decoded.incarnation = text.parse().ok(),
                 SEQUENCE => decoded.sequence = text.parse().ok(),
+                PART => decoded.part = Some(text.into_owned()),
                 ITEM_COUNT => decoded.item_count = text.parse().ok(),
                 RECEIVED_AT => decoded.received_at_unix_nano = text.parse().ok(),
                 ENCODING => decoded.encoding = text.parse().ok(),
@@ -132,6 +139,7 @@ mod tests {
             edge_id: Some("edge-7".into()),
             incarnation: Some(u64::MAX),
             sequence: Some(0),
+            part: Some("1.0".into()),
             item_count: Some(200),
             received_at_unix_nano: Some(1_700_000_000_000_000_001),
             encoding: Some(Encoding::OtlpJson),
