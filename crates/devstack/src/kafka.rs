@@ -9,6 +9,7 @@ mod package;
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -36,7 +37,50 @@ pub(crate) enum Archive<'a> {
     Make(&'a Path),
 }
 
-/// Lays out a broker in `folder` on new ports. Data that is there is kept. `properties` come last in the
+/// Which broker of which cluster it is, and where it listens.
+#[derive(Debug, Clone)]
+pub(crate) struct Node {
+    pub(crate) id: usize,
+    /// The cluster's own id, that all of its brokers share.
+    pub(crate) cluster: String,
+    /// For clients and for the other brokers, under its own address.
+    pub(crate) port: u16,
+    pub(crate) controller_port: u16,
+    /// `id@host:port` of every controller of the cluster.
+    pub(crate) voters: String,
+    /// Further listeners for clients, each advertised under another address: that of a proxy.
+    pub(crate) doors: Vec<Door>,
+}
+
+/// A listener whose clients are told to come to another address.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Door {
+    pub(crate) port: u16,
+    pub(crate) advertised: SocketAddr,
+}
+
+impl Node {
+    /// A broker without others, on new ports.
+    fn alone() -> Self {
+        Self::on(ports::free(), ports::free())
+    }
+
+    fn on(port: u16, controller_port: u16) -> Self {
+        let (cluster, voters) = (random::kafka_id(), voter(1, controller_port));
+        Self { id: 1, cluster, port, controller_port, voters, doors: Vec::new() }
+    }
+
+    pub(crate) fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+}
+
+/// One controller in the list of all.
+pub(crate) fn voter(id: usize, controller_port: u16) -> String {
+    format!("{id}@127.0.0.1:{controller_port}")
+}
+
+/// Lays out a broker of its own in `folder` on new ports. Data that is there is kept. `properties` come last in the
 /// configuration, so they win.
 pub(crate) fn setup(
     package: &Package,
@@ -44,16 +88,26 @@ pub(crate) fn setup(
     folder: &Path,
     properties: &[(String, String)],
 ) -> Result<Setup> {
+    setup_node(package, archive, folder, &Node::alone(), properties)
+}
+
+/// The same for a broker that may belong to a cluster.
+pub(crate) fn setup_node(
+    package: &Package,
+    archive: Archive<'_>,
+    folder: &Path,
+    node: &Node,
+    properties: &[(String, String)],
+) -> Result<Setup> {
     let data = folder.join("data");
     std::fs::create_dir_all(&data).map_err(Error::io(format!("create {}", data.display())))?;
-    format(package, &data)?;
-    let (port, controller_port) = (ports::free(), ports::free());
+    format(package, &data, node)?;
     let config = folder.join("server.properties");
-    write(&config, server_properties(&data, port, controller_port, properties).as_bytes())?;
+    write(&config, server_properties(&data, node, properties).as_bytes())?;
 
     let mut command = package.java(archive, 256);
     command.extend(["kafka.Kafka".into(), config.into()]);
-    let brokers = format!("127.0.0.1:{port}");
+    let brokers = node.address();
     Ok(Setup {
         launch: Launch { mode: Mode::Exec, command, log: folder.join("kafka.log") },
         question: Question::Kafka { brokers: brokers.clone() },
@@ -62,7 +116,7 @@ pub(crate) fn setup(
 }
 
 /// What `kafka-storage format` does, without a second Java process: an identity, and the features to start with.
-fn format(package: &Package, data: &Path) -> Result<()> {
+fn format(package: &Package, data: &Path, node: &Node) -> Result<()> {
     let identity = data.join("meta.properties");
     if identity.exists() {
         return Ok(());
@@ -70,29 +124,34 @@ fn format(package: &Package, data: &Path) -> Result<()> {
     let checkpoint = data.join("bootstrap.checkpoint");
     std::fs::copy(package.checkpoint(), &checkpoint)
         .map_err(Error::io(format!("write {}", checkpoint.display())))?;
-    let (cluster, directory) = (random::kafka_id(), random::kafka_id());
-    let text = format!("version=1\ncluster.id={cluster}\nnode.id=1\ndirectory.id={directory}\n");
+    let (id, cluster, directory) = (node.id, &node.cluster, random::kafka_id());
+    let text = format!("version=1\ncluster.id={cluster}\nnode.id={id}\ndirectory.id={directory}\n");
     write(&identity, text.as_bytes())
 }
 
-fn server_properties(
-    data: &Path,
-    port: u16,
-    controller_port: u16,
-    properties: &[(String, String)],
-) -> String {
+fn server_properties(data: &Path, node: &Node, properties: &[(String, String)]) -> String {
+    let Node { id, controller_port, voters, .. } = node;
+    let mut listeners = format!("PLAINTEXT://{}", node.address());
+    let mut advertised = listeners.clone();
+    let mut protocols = "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned();
+    for (number, door) in node.doors.iter().enumerate() {
+        // Writing to a String cannot fail, here and below.
+        let _ = write!(listeners, ",DOOR{number}://127.0.0.1:{}", door.port);
+        let _ = write!(advertised, ",DOOR{number}://{}", door.advertised);
+        let _ = write!(protocols, ",DOOR{number}:PLAINTEXT");
+    }
     let mut text = format!(
         "process.roles=broker,controller\n\
-         node.id=1\n\
-         controller.quorum.voters=1@127.0.0.1:{controller_port}\n\
-         listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}\n\
-         advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
+         node.id={id}\n\
+         controller.quorum.voters={voters}\n\
+         listeners={listeners},CONTROLLER://127.0.0.1:{controller_port}\n\
+         advertised.listeners={advertised}\n\
+         listener.security.protocol.map={protocols}\n\
          log.dirs={}\n",
         data.display()
     );
     text.push_str(include_str!("../kafka/server.properties"));
     for (key, value) in properties {
-        // Writing to a String cannot fail.
         let _ = writeln!(text, "{key}={value}");
     }
     text

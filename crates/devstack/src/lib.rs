@@ -12,6 +12,9 @@
 //! - No server outlives the process that started it, however that one ends, and temporary data goes with it.
 //! - Tests that only need servers take [`shared()`]; tests of faults take a stack of their own ([`StackOptions::own`])
 //!   and stop, kill or freeze its parts ([`Server`]).
+//! - Harder faults have tools of their own: [`Cluster`] is Kafka behind proxies, alone or threefold, whose leaders can be
+//!   moved; [`Proxy`] cuts, delays and swallows; [`Disk`] is full, read-only, or loses its power; [`FaultTool`] brings
+//!   the program that injects errors into system calls.
 //! - Servers that the user has already are used instead when `KAFKA_BROKERS`, `CLICKHOUSE_URL` or `MIMIR_URL` are set.
 //!
 //! What is deliberately not here: topics, schemas and anything else of our programs. This crate knows only servers.
@@ -19,7 +22,9 @@
 mod cache;
 mod checksum;
 pub mod clickhouse;
+mod cluster;
 mod command;
+mod disk;
 mod endpoints;
 mod error;
 mod kafka;
@@ -30,6 +35,7 @@ mod part;
 mod ports;
 mod process;
 mod progress;
+mod proxy;
 mod question;
 mod random;
 mod server;
@@ -40,12 +46,17 @@ mod sweeper;
 mod tools;
 
 pub use cache::Cache;
+pub use cluster::{Cluster, ClusterOptions, Door};
+pub use disk::Disk;
 pub use endpoints::Endpoints;
 pub use error::{Error, Result};
 pub use launcher::tethered;
 pub use packages::{fetch, verify};
 pub use part::Part;
+pub use process::spawn_for_good;
 pub use progress::Progress;
+pub use proxy::{Direction, Link, Proxy};
 pub use server::{Server, tail as log_tail};
 pub use shared::shared;
 pub use stack::{Stack, StackOptions};
+pub use tools::FaultTool;

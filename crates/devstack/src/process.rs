@@ -55,7 +55,7 @@ impl Process {
         }
         // A group of its own: Ctrl-C at the terminal is for us, who then stop the servers in order.
         std::os::unix::process::CommandExt::process_group(&mut launch, 0);
-        Self::watch(spawn_from_lasting_thread(launch).map_err(Error::io("start devstack-launch"))?)
+        Self::watch(spawn_for_good(launch).map_err(Error::io("start devstack-launch"))?)
     }
 
     fn watch(mut child: Child) -> Result<Self> {
@@ -138,8 +138,12 @@ pub(crate) fn resident_bytes(pid: i32) -> Option<u64> {
     line.trim().trim_end_matches("kB").trim().parse::<u64>().ok().map(|kibibytes| kibibytes * 1024)
 }
 
-/// The kernel kills a server with the *thread* that started it, so one thread starts them all and never ends.
-fn spawn_from_lasting_thread(command: Command) -> std::io::Result<Child> {
+/// Starts a [`tethered`](crate::tethered) command from a thread that lasts as long as this process: the kernel would
+/// kill the program with the *thread* that started it, and a runtime's threads come and go.
+///
+/// # Errors
+/// Those of [`Command::spawn`].
+pub fn spawn_for_good(command: Command) -> std::io::Result<Child> {
     type Request = (Command, SyncSender<std::io::Result<Child>>);
     static SPAWNER: LazyLock<Sender<Request>> = LazyLock::new(|| {
         let (requests, queue) = channel::<Request>();

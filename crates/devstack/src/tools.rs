@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::cache::Cache;
 use crate::command;
 use crate::progress::Task;
-use crate::{Error, Result};
+use crate::{Error, Progress, Result};
 
 /// A program and the Debian package it comes in.
 #[derive(Debug)]
@@ -22,6 +22,26 @@ pub(crate) const MAVEN: Tool = Tool { program: "mvn", package: "maven", purpose:
 pub(crate) const NPM: Tool = Tool { program: "npm", package: "npm", purpose: "fetches ClickHouse" };
 pub(crate) const TAR: Tool = Tool { program: "tar", package: "tar", purpose: "unpacks ClickHouse" };
 pub(crate) const GO: Tool = Tool { program: "go", package: "golang-go", purpose: "builds Mimir" };
+
+/// Programs that faults are made with, beyond what every Debian has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FaultTool {
+    /// Makes system calls of a running process fail or wait.
+    Strace,
+}
+
+impl FaultTool {
+    /// Installs the program when that needs no question (root on Debian).
+    ///
+    /// # Errors
+    /// It is missing and cannot be installed; the error names the command that does.
+    pub fn ensure(self, cache: &Cache) -> Result<()> {
+        let tool = match self {
+            Self::Strace => Tool { program: "strace", package: "strace", purpose: "makes system calls fail" },
+        };
+        ensure(&[tool], cache, &Progress::silent().task(""))
+    }
+}
 
 /// Installs what is missing of `tools` when that needs no question (root on Debian); else says how to.
 pub(crate) fn ensure(tools: &[Tool], cache: &Cache, task: &Task) -> Result<()> {

@@ -133,7 +133,7 @@ fn make_checkpoint(package: &Package, task: &Task) -> Result<()> {
     task.say("formatting a first cluster");
     let draft = &package.folder;
     let (config, data) = (draft.join("format.properties"), draft.join("format"));
-    let text = super::server_properties(&data, 1, 2, &[]);
+    let text = super::server_properties(&data, &super::Node::on(1, 2), &[]);
     std::fs::write(&config, text).map_err(Error::io("write the properties to format with"))?;
     let cluster = crate::random::kafka_id();
     let config_path = config.to_string_lossy();

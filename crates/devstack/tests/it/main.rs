@@ -1,7 +1,9 @@
 //! The stack and its command line, with real servers and real signals.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod cluster;
 mod command_line;
+mod disk;
 mod faults;
 mod given;
 mod life;
