@@ -11,10 +11,15 @@ use tokio::{
 };
 
 use crate::{
-    budget::MemoryBudget, config::Config, metrics::Metrics, publisher::Publisher, receiver::Receiver,
+    budget::MemoryBudget,
+    config::Config,
+    metrics::Metrics,
+    publisher::{Obstacles, Publisher},
+    receiver::Receiver,
+    spool::Backlogs,
 };
 
-/// How often readiness follows the state of the broker.
+/// How often readiness follows the state of broker and spool.
 const READINESS_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The edge with its ports bound.
@@ -25,7 +30,7 @@ pub struct App {
     budget: MemoryBudget,
     publisher: Publisher,
     receiver: Receiver,
-    kafka: Condition,
+    condition: Condition,
     grpc: TcpListener,
     http: TcpListener,
 }
@@ -35,12 +40,13 @@ impl App {
     pub async fn build(config: Config, runtime: Runtime) -> anyhow::Result<App> {
         let budget = MemoryBudget::new(config.memory_max_bytes);
         let metrics = runtime.register_metrics(|registry| Metrics::register(registry, &budget));
-        let publisher = Publisher::start(&config.publisher, &metrics).context("start the kafka producer")?;
+        let backlogs = open_spools(&config, &metrics).await?;
+        let publisher = Publisher::start(&config.publisher, backlogs, &budget, &metrics)?;
         let receiver = Receiver::new(config.receivers.clone(), budget.clone(), publisher.clone(), metrics);
-        let kafka = runtime.readiness().condition("kafka");
+        let condition = runtime.readiness().condition("publisher");
         let grpc = bind(config.receivers.grpc_listen).await?;
         let http = bind(config.receivers.http_listen).await?;
-        Ok(App { config, runtime, budget, publisher, receiver, kafka, grpc, http })
+        Ok(App { config, runtime, budget, publisher, receiver, condition, grpc, http })
     }
 
     /// Where OTLP/gRPC is served.
@@ -61,8 +67,8 @@ impl App {
     /// Serves until the shutdown token, then drains.
     pub async fn run(self) -> anyhow::Result<()> {
         tracing::info!(grpc = %self.grpc_address()?, http = %self.http_address()?, "receivers listen");
-        let App { config, runtime, publisher, receiver, kafka, grpc, http, .. } = self;
-        let watching = tokio::spawn(watch_kafka(kafka, publisher.clone()));
+        let App { config, runtime, publisher, receiver, condition, grpc, http, .. } = self;
+        let watching = tokio::spawn(watch_publisher(condition, publisher.clone()));
         let server = &config.receivers.server;
         let shutdown = runtime.shutdown();
         tokio::join!(
@@ -79,15 +85,25 @@ async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("listen on {address}"))
 }
 
-/// Keeps the condition `kafka` true to what the broker last said; ends with the process.
-async fn watch_kafka(condition: Condition, publisher: Publisher) {
+/// Opens the spools where blocking is allowed: what an active segment holds is read first.
+async fn open_spools(config: &Config, metrics: &Metrics) -> anyhow::Result<Backlogs> {
+    let (spool, metrics) = (config.spool.clone(), metrics.clone());
+    let max_frame_bytes = config.publisher.max_frame_bytes();
+    let open = move || Backlogs::open(&spool, max_frame_bytes, &metrics);
+    tokio::task::spawn_blocking(open).await.context("open the spools")?
+}
+
+/// Keeps the condition `publisher` true to what the broker and the spool last said; ends with the process.
+async fn watch_publisher(condition: Condition, publisher: Publisher) {
     let mut ticks = interval(READINESS_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        match publisher.obstacles().join(", ") {
-            obstacles if obstacles.is_empty() => condition.ready(),
-            obstacles => condition.not_ready(obstacles),
+        let Obstacles { refusing, degrading } = publisher.obstacles();
+        match (refusing.is_empty(), degrading.is_empty()) {
+            (false, _) => condition.not_ready(refusing.join(", ")),
+            (true, false) => condition.degraded(degrading.join(", ")),
+            (true, true) => condition.ready(),
         }
     }
 }

@@ -12,7 +12,9 @@ use service_runtime::{
 };
 use telemetry_wire::{Signal, key::KeyRule, partition::Partitioner, pb::MAX_DEPTH};
 
-use crate::receiver::BodyLimits;
+use crate::{publisher::DrainConfig, receiver::BodyLimits, spool::SpoolConfig};
+
+mod spool;
 
 /// The OTLP ports registered for gRPC and HTTP.
 const GRPC_LISTEN: &str = "0.0.0.0:4317";
@@ -55,6 +57,8 @@ pub struct Config {
     pub receivers: ReceiverConfig,
     /// Where it goes.
     pub publisher: PublisherConfig,
+    /// Where it waits.
+    pub spool: SpoolConfig,
     /// Bound on request bytes held, in bytes.
     pub memory_max_bytes: usize,
 }
@@ -87,6 +91,14 @@ pub struct PublisherConfig {
     pub producer: ProducerConfig,
     /// How a key becomes a partition.
     pub partitioner: Partitioner,
+    /// How long a request waits for the broker before the spool gets it too.
+    pub spool_after: Duration,
+    /// How long what was sent over a connection that has ended may be under way.
+    pub settling: Duration,
+    /// How long the brokers remember a producer's session.
+    pub session_trust: Duration,
+    /// How fast each signal's backlog is sent, in bytes a second.
+    pub drain_bytes_per_second: u64,
     /// By signal, in the order of [`Signal::ALL`].
     pub routes: [RouteConfig; 3],
 }
@@ -116,6 +128,10 @@ impl Config {
             &mut root.section("publisher", "What records are made of a request."),
             producer,
         );
+        let (spool, publisher) = spool::read(
+            &mut root.section("spool", "The disk that takes what the brokers do not."),
+            publisher,
+        );
         let mut memory = root.section("memory", "Bound on the memory of requests.");
         let budget = memory.value(
             "max_bytes",
@@ -131,12 +147,12 @@ impl Config {
                 format!("at least {needed} bytes, so that one request in JSON can always be decoded and converted"),
             );
         }
-        Config { receivers, publisher, memory_max_bytes: budget.as_usize() }
+        Config { receivers, publisher, spool, memory_max_bytes: budget.as_usize() }
     }
 }
 
 fn producer_defaults(connection: ConnectionConfig) -> ProducerConfig {
-    ProducerConfig { delivery_timeout: DELIVERY_TIMEOUT, ..ProducerConfig::new(connection) }
+    ProducerConfig { delivery_timeout: Some(DELIVERY_TIMEOUT), ..ProducerConfig::new(connection) }
 }
 
 impl ReceiverConfig {
@@ -224,12 +240,35 @@ impl PublisherConfig {
             RouteConfig::read(&mut section.section("traces", "Records of spans."), Signal::Traces),
             RouteConfig::read(&mut section.section("metrics", "Records of metrics."), Signal::Metrics),
         ];
-        PublisherConfig { edge_id, producer, partitioner, routes }
+        PublisherConfig {
+            edge_id,
+            producer,
+            partitioner,
+            spool_after: spool::AFTER,
+            settling: spool::SETTLING,
+            session_trust: spool::SESSION_TRUST,
+            drain_bytes_per_second: spool::DRAIN_BYTES_PER_SECOND.as_u64(),
+            routes,
+        }
     }
 
     /// The route of a signal.
     pub fn route(&self, signal: Signal) -> &RouteConfig {
         &self.routes[signal as usize]
+    }
+
+    /// How the backlog is sent: the three signals' share half of the producer's queue, so that fresh data always finds room.
+    pub(crate) fn drain(&self) -> DrainConfig {
+        let window_kib = (self.producer.queue_bytes / 2 / 3 / 1024).max(1);
+        DrainConfig {
+            bytes_per_second: self.drain_bytes_per_second,
+            window_kib: u32::try_from(window_kib).unwrap_or(u32::MAX),
+        }
+    }
+
+    /// The largest record as the spool keeps it, in bytes.
+    pub(crate) fn max_frame_bytes(&self) -> usize {
+        self.max_value_bytes() + 2 * RECORD_OVERHEAD
     }
 
     /// The largest value of a record, in bytes.

@@ -3,27 +3,33 @@
 //! ```text
 //!   OTLP/gRPC ─┐                ┌──────────────── memory budget ────────────────┐
 //!              ├─ read, decompress ─ (JSON: to protobuf) ─ inspect ─ cut ─ send ─┼─► otlp_logs, otlp_spans, otlp_metrics
-//!   OTLP/HTTP ─┘                └───────────────────────────────────────────────┘    and <topic>.dlq
-//!        ▲                                                                  │
-//!        └── success, refusal for good, or "try again later" ◄── acks ──────┘
+//!   OTLP/HTTP ─┘                └──────────────────────────────────────────┬────┘    and <topic>.dlq
+//!        ▲                                                         late, or no broker      ▲
+//!        │                                                                 ▼               │
+//!        └── success, refusal for good, or "try again later" ◄── acks ── spool ── drain ───┘
 //! ```
 //!
-//! Promises: a sender is told "success" only after the broker has acknowledged every record made of its request; whatever is not
-//! acknowledged is refused as retryable, never dropped; only what can never succeed is refused for good; and
-//! memory is bounded by configuration (see [`budget`]).
+//! Promises: a sender is told "success" only after the broker has acknowledged every record made of its request, or the disk has
+//! synced it; what was acked reaches its topic once, also when the process is killed at any moment; whatever can be neither
+//! acknowledged nor synced is refused as retryable, never dropped; only what can never succeed is refused for good; and memory
+//! is bounded by configuration (see [`budget`]).
 //!
-//! The protobuf bytes of a request are published as they came: this crate knows nothing of what is inside an item, has
-//! no object model of OTLP, and keeps nothing on disk.
+//! The protobuf bytes of a request are published as they came: this crate knows nothing of what is inside an item and has
+//! no object model of OTLP.
 
 pub mod app;
 pub mod budget;
 pub mod config;
 pub mod metrics;
+mod offline;
 pub mod publisher;
+mod readback;
 pub mod receiver;
+pub mod spool;
 
 pub use app::App;
 pub use config::Config;
+pub use offline::SpoolCommand;
 
 /// What the program is called, in its logs, its environment variables and its reference page.
 pub const SERVICE: service_runtime::Service = service_runtime::Service {

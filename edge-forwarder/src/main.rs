@@ -2,21 +2,33 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
-use edge_forwarder::{App, Config, SERVICE};
+use clap::{Parser, Subcommand};
+use edge_forwarder::{App, Config, SERVICE, SpoolCommand};
 use service_runtime::{RunArgs, Runtime, run};
 
 /// Receives OTLP over gRPC and HTTP and publishes it to Kafka.
 #[derive(Debug, Parser)]
-#[command(name = SERVICE.name, version = SERVICE.version)]
+#[command(name = SERVICE.name, version = SERVICE.version, args_conflicts_with_subcommands = true)]
 struct Arguments {
     #[command(flatten)]
     run: RunArgs,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Look at a spool's directory, and mend it, without the daemon
+    #[command(subcommand)]
+    Spool(SpoolCommand),
 }
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    run(&SERVICE, &arguments.run, Config::read, async |config: Config, runtime: Runtime| {
-        App::build(config, runtime).await?.run().await
-    })
+    match arguments.command {
+        Some(Command::Spool(command)) => service_runtime::command(|| command.run()),
+        None => run(&SERVICE, &arguments.run, Config::read, async |config: Config, runtime: Runtime| {
+            App::build(config, runtime).await?.run().await
+        }),
+    }
 }

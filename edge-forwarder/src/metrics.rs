@@ -1,13 +1,19 @@
 //! Every metric of the edge, named once.
 //!
-//! They conserve: for each signal, `edge_receiver_items_total` = `edge_publisher_acked_items_total`
-//! + `edge_publisher_dead_lettered_items_total` + `edge_publisher_refused_items_total` + `edge_publisher_in_flight_items`.
+//! They conserve: for each signal, `edge_receiver_items_total` + `edge_spool_recovered_items` =
+//! `edge_publisher_acked_items_total` + `edge_publisher_dead_lettered_items_total` + `edge_publisher_refused_items_total`
+//! + `edge_publisher_in_flight_items` + `edge_spool_pending_items` + `edge_spool_dropped_items_total`
+//! + `edge_spool_corrupt_items_total`.
 
 use std::{
     fmt,
-    sync::atomic::{AtomicI64, AtomicU64},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicI64, AtomicU64},
+    },
 };
 
+use kafka_client::{Producer, RangeRead};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric},
@@ -23,6 +29,11 @@ use prometheus_client::{
 use telemetry_wire::Signal;
 
 use crate::budget::MemoryBudget;
+
+mod spool;
+
+use spool::SpoolMetrics;
+pub use spool::SpoolObserver;
 
 /// From the hand-over to the producer to the last ack of a request, in seconds.
 const PUBLISH_BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
@@ -41,13 +52,23 @@ pub struct Metrics {
     dead_lettered_items: Counters<ReasonLabels>,
     in_flight_items: Family<SignalLabels, Gauge<i64, AtomicI64>>,
     in_flight_bytes: Family<SignalLabels, Gauge<i64, AtomicI64>>,
-    records: Counters<TopicLabels>,
+    records: Counters<PartitionLabels>,
     publish_seconds: Family<SignalLabels, Histogram, fn() -> Histogram>,
+    kept_items: Counters<SignalLabels>,
+    returned_records: Counters<SignalLabels>,
+    found_records: Counters<SignalLabels>,
+    read_back_bytes: Counter<u64, AtomicU64>,
+    unverifiable: Counter<u64, AtomicU64>,
+    producer: Arc<OnceLock<Producer>>,
+    spool: SpoolMetrics,
 }
 
-/// Reads the budget when the metrics are scraped.
+/// Reads the budget and the connection when the metrics are scraped.
 #[derive(Debug)]
-struct BudgetCollector(MemoryBudget);
+struct StateCollector {
+    budget: MemoryBudget,
+    producer: Arc<OnceLock<Producer>>,
+}
 
 /// How a request came in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,8 +98,9 @@ struct ReasonLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct TopicLabels {
+struct PartitionLabels {
     topic: String,
+    partition: i32,
 }
 
 impl Metrics {
@@ -87,7 +109,10 @@ impl Metrics {
         let metrics = Metrics::unregistered();
         metrics.register_receiver(registry);
         metrics.register_publisher(registry);
-        registry.register_collector(Box::new(BudgetCollector(budget.clone())));
+        metrics.register_backlog(registry);
+        metrics.spool.register(registry);
+        let producer = Arc::clone(&metrics.producer);
+        registry.register_collector(Box::new(StateCollector { budget: budget.clone(), producer }));
         metrics
     }
 
@@ -104,6 +129,13 @@ impl Metrics {
             in_flight_bytes: Family::default(),
             records: Family::default(),
             publish_seconds: Family::new_with_constructor(|| Histogram::new(PUBLISH_BUCKETS)),
+            kept_items: Family::default(),
+            returned_records: Family::default(),
+            found_records: Family::default(),
+            read_back_bytes: Counter::default(),
+            unverifiable: Counter::default(),
+            producer: Arc::default(),
+            spool: SpoolMetrics::unregistered(),
         }
     }
 
@@ -169,6 +201,35 @@ impl Metrics {
         );
     }
 
+    fn register_backlog(&self, registry: &mut Registry) {
+        registry.register(
+            "edge_publisher_kept_items",
+            "Items that went to the spool's disk",
+            self.kept_items.clone(),
+        );
+        registry.register(
+            "edge_publisher_returned_records",
+            "Spooled records that the producer gave up; they are sent again",
+            self.returned_records.clone(),
+        );
+        registry.register(
+            "edge_readback_found_records",
+            "Spooled records that were found in their topic, and not sent again",
+            self.found_records.clone(),
+        );
+        registry.register_with_unit(
+            "edge_readback",
+            "Bytes of records read to find out which ones of ours a topic has",
+            Unit::Bytes,
+            self.read_back_bytes.clone(),
+        );
+        registry.register(
+            "edge_readback_unverifiable_offsets",
+            "Offsets that retention had removed before they could be looked at",
+            self.unverifiable.clone(),
+        );
+    }
+
     /// A request was answered.
     pub(crate) fn count_request(&self, signal: Signal, transport: Transport, code: String) {
         let transport = match transport {
@@ -200,7 +261,28 @@ impl Metrics {
     /// The broker has the items.
     pub(crate) fn count_acked(&self, signal: Signal, items: u64) {
         self.acked_items.get_or_create(&SignalLabels { signal: signal.as_str() }).inc_by(items);
+    }
+
+    /// The disk has the items, and their request needs no more.
+    pub(crate) fn count_kept(&self, signal: Signal, items: u64) {
+        self.kept_items.get_or_create(&SignalLabels { signal: signal.as_str() }).inc_by(items);
         self.count_settled(signal, items);
+    }
+
+    /// A spooled record is to be sent again.
+    pub(crate) fn count_returned(&self, signal: Signal) {
+        self.returned_records.get_or_create(&SignalLabels { signal: signal.as_str() }).inc();
+    }
+
+    /// A spooled record is in its topic already.
+    pub(crate) fn count_found(&self, signal: Signal) {
+        self.found_records.get_or_create(&SignalLabels { signal: signal.as_str() }).inc();
+    }
+
+    /// A range of a topic was read.
+    pub(crate) fn count_read_back(&self, read: &RangeRead) {
+        self.read_back_bytes.inc_by(read.bytes);
+        self.unverifiable.inc_by(u64::try_from(read.missing).unwrap_or_default());
     }
 
     /// The dead-letter topic has the items.
@@ -208,7 +290,6 @@ impl Metrics {
         self.dead_lettered_items
             .get_or_create(&ReasonLabels { signal: signal.as_str(), reason })
             .inc_by(items);
-        self.count_settled(signal, items);
     }
 
     /// The sender keeps the items.
@@ -217,13 +298,20 @@ impl Metrics {
         self.count_settled(signal, items);
     }
 
-    fn count_settled(&self, signal: Signal, items: u64) {
+    /// Items of a request are not in flight any more.
+    pub(crate) fn count_settled(&self, signal: Signal, items: u64) {
         self.in_flight_items.get_or_create(&SignalLabels { signal: signal.as_str() }).dec_by(items as i64);
     }
 
-    /// A topic has one record more.
-    pub(crate) fn count_record(&self, topic: &str) {
-        self.records.get_or_create(&TopicLabels { topic: topic.to_owned() }).inc();
+    /// A partition has one record more.
+    pub(crate) fn count_record(&self, topic: &str, partition: i32) {
+        self.records.get_or_create(&PartitionLabels { topic: topic.to_owned(), partition }).inc();
+    }
+
+    /// Shows from now on whether the producer's brokers answer.
+    pub(crate) fn watch_producer(&self, producer: &Producer) {
+        // A second producer would be one of another publisher, and there is none.
+        let _ = self.producer.set(producer.clone());
     }
 
     /// A request is settled after `seconds`.
@@ -232,9 +320,17 @@ impl Metrics {
     }
 }
 
-impl Collector for BudgetCollector {
+impl Collector for StateCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let BudgetCollector(budget) = self;
+        let StateCollector { budget, producer } = self;
+        let is_up = producer.get().is_some_and(Producer::is_connected);
+        let help = "Whether a broker answers";
+        ConstGauge::new(i64::from(is_up)).encode(encoder.encode_descriptor(
+            "edge_broker_up",
+            help,
+            None,
+            MetricType::Gauge,
+        )?)?;
         let bytes = |count: usize| ConstGauge::new(i64::try_from(count).unwrap_or(i64::MAX));
         let shown = [
             ("edge_memory_budget", "Bound on request bytes held", bytes(budget.limit())),

@@ -1,18 +1,22 @@
-//! The one place that decides how a request becomes durable: today the producer, with the disk spool the producer or the spool.
+//! The one place that decides how a request becomes durable: in its topic by the producer, or on the disk by the spool.
 //!
-//! `Publisher::publish` returns [`Published`] only when the broker has acknowledged every record made from the request (all
-//! in-sync replicas, idempotent), or holds the dead letter of what no record can hold. In every other case the answer is
-//! [`Unpublished`]: the sender keeps the request and sends it again, even when some of its records were acknowledged.
-//! OTLP has no way to say "these, but not those, later", so those are stored twice; `edge_publisher_acked_items_total` counts them.
+//! [`Publisher`] says [`Published`] only when every record made of the request is safe: acknowledged by the broker (all in-sync
+//! replicas, idempotent), in the dead-letter topic if no record can hold it, or synced to the spool's disk. In every other case
+//! the answer is [`Unpublished`]: the sender keeps the request and sends it again, even when some of its records are safe. OTLP
+//! has no way to say "these, but not those, later", so those are stored twice; the counters tell how many.
 //!
 //! ```text
-//!   request bytes ─ cut by size, key or partition ─ send each ─ await each ─┬─ acked
-//!                                        ▲                                  ├─ refused for its size: cut smaller
-//!                                        └──────────────────────────────────┘  one item: dead-letter topic
+//!   request bytes ─ cut by size, key or partition ─┬─ send ──┬─ acked ──────────────────────────────► done
+//!                                 ▲                │         ├─ too large: cut smaller, dead letter
+//!                                 │                │         ├─ late: to the spool as well ─ trail ─► done
+//!                                 └── parts ───────┘         └─ failed ──┐
+//!                                                  └─ no broker ─────────┴► spool ─ drain ─ trail ─► done
 //! ```
 //!
-//! Each request is settled by a task of its own: a sender that goes away takes nothing back, and what became of its records is
-//! counted. The tasks are bounded by the memory budget, since each holds its request's reservation until it ends.
+//! `state` has every state of a record and every way out of it. On the healthy path the disk is not touched. Each request is
+//! settled by a task of its own: a sender that goes away takes nothing back, and what became of its records is counted. The
+//! tasks are bounded by the memory budget, since each holds its request's reservation until it is answered; what is followed
+//! after that is bounded by the producer's queue.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -21,30 +25,47 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use anyhow::Context;
 use bytes::Bytes;
-use kafka_client::{ClientError, Producer, ProducerConfig};
-use service_runtime::error_chain::ErrorChain;
-use telemetry_wire::{
-    Signal,
-    headers::{Encoding, RecordHeaders},
-};
+use kafka_client::{Delivery, Producer, ProducerConfig, SendError};
+use service_runtime::{CancellationToken, error_chain::ErrorChain};
+use telemetry_wire::Signal;
 use tokio::sync::OnceCell;
 use tokio_util::task::TaskTracker;
 
-use crate::{budget::Reservation, config::PublisherConfig, metrics::Metrics};
-use delivery::Settlement;
-use route::Route;
+use crate::{
+    budget::{MemoryBudget, Reservation},
+    config::PublisherConfig,
+    metrics::Metrics,
+    readback::ReadBack,
+    spool::Backlogs,
+};
+use drain::Drain;
+use route::{Closed, Route};
+use settlement::Settlement;
 
+mod backlog;
 mod dead_letter;
-mod delivery;
+mod drain;
+mod floors;
 mod outcome;
+mod overdue;
+mod record;
 mod route;
+mod settlement;
+mod state;
 mod topic;
+mod trail;
 
+pub(crate) use backlog::Backlog;
 pub use outcome::{Published, Unpublished};
+pub(crate) use record::{Mark, Record, RecordId};
+
+/// How long the end of the process waits for the broker to take what the producer has; the disk has it too.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// A well-formed, non-empty request on its way to the broker.
 #[derive(Debug)]
@@ -76,46 +97,103 @@ struct Shared {
     routes: [Route; 3],
     identity: Identity,
     metrics: Metrics,
+    budget: MemoryBudget,
+    /// How long a request waits for the broker before the spool gets it too.
+    spool_after: Duration,
+    /// How long a request waits for the broker when the spool does not take it.
+    patience: Duration,
+    /// How long the brokers remember a session.
+    session_trust: Duration,
+    drain: DrainConfig,
     settling: TaskTracker,
+    trailing: TaskTracker,
+    draining: TaskTracker,
+    stop_draining: CancellationToken,
 }
 
-/// Edge id, incarnation and sequence name a record for ever.
+/// How the backlog is sent.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DrainConfig {
+    /// Payload bytes a second, of each signal.
+    pub(crate) bytes_per_second: u64,
+    /// The part of the producer's queue that a signal's backlog may take, in KiB.
+    pub(crate) window_kib: u32,
+}
+
+/// Names every record for ever: the edge, and for each signal an incarnation and a sequence.
 #[derive(Debug)]
 struct Identity {
     edge_id: String,
+    numbers: [Numbers; 3],
+}
+
+#[derive(Debug)]
+struct Numbers {
     incarnation: u64,
     next_sequence: AtomicU64,
 }
 
 impl Publisher {
-    /// Starts the producer, which connects in the background: a broker that is down is no error.
-    pub fn start(config: &PublisherConfig, metrics: &Metrics) -> Result<Publisher, ClientError> {
-        let producer = Producer::new(&config.producer)?;
+    /// Starts the producer, which connects in the background: a broker that is down is no error. What `backlogs` hold from
+    /// before is sent in the background too.
+    pub fn start(
+        config: &PublisherConfig,
+        backlogs: Backlogs,
+        budget: &MemoryBudget,
+        metrics: &Metrics,
+    ) -> anyhow::Result<Publisher> {
+        let patience = config.producer.delivery_timeout.unwrap_or(ProducerConfig::DEFAULT_DELIVERY_TIMEOUT);
+        // A record stays with the producer however long the outage. That keeps its place in the idempotent session, and with it
+        // the certainty that it is stored once: one that times out makes librdkafka begin a session anew, and send again what the
+        // broker may have.
+        let producer_config = ProducerConfig { delivery_timeout: None, ..config.producer.clone() };
+        let producer = Producer::new(&producer_config).context("start the kafka producer")?;
+        metrics.watch_producer(&producer);
+        let mut spools = backlogs.into_backlogs();
         let routes = Signal::ALL.map(|signal| {
             let route = config.route(signal);
-            Route::new(signal, &route.topic, &route.key, config.partitioner)
+            let backlog: Option<Backlog> = spools[signal as usize].take();
+            Route::new(signal, &route.topic, &route.key, config.partitioner, backlog)
         });
         for route in &routes {
             route.topic.partitions(&producer);
             route.dead_letter_topic.partitions(&producer);
         }
-        let shared = Shared {
+        let identity = Identity::new(&config.edge_id, &routes);
+        let shared = Arc::new(Shared {
             producer,
             solo: OnceCell::new(),
-            solo_config: ProducerConfig {
-                max_batch_records: Some(NonZeroU32::MIN),
-                ..config.producer.clone()
-            },
+            solo_config: ProducerConfig { max_batch_records: Some(NonZeroU32::MIN), ..producer_config },
             max_value_bytes: config.max_value_bytes(),
             routes,
-            identity: Identity::new(&config.edge_id),
+            identity,
             metrics: metrics.clone(),
+            budget: budget.clone(),
+            spool_after: config.spool_after,
+            patience,
+            session_trust: config.session_trust,
+            drain: config.drain(),
             settling: TaskTracker::new(),
-        };
-        Ok(Publisher { shared: Arc::new(shared) })
+            trailing: TaskTracker::new(),
+            draining: TaskTracker::new(),
+            stop_draining: CancellationToken::new(),
+        });
+        for signal in Signal::ALL {
+            let Some(backlog) = &shared.routes[signal as usize].backlog else { continue };
+            let readback = ReadBack::new(
+                config.producer.connection.clone(),
+                shared.producer.clone(),
+                config.settling,
+                backlog.mark(),
+                metrics.clone(),
+            );
+            let drain = Drain::new(Arc::clone(&shared), signal, readback);
+            shared.draining.spawn(drain.run(shared.stop_draining.clone()));
+        }
+        Ok(Publisher { shared })
     }
 
-    /// Publishes a request and waits for the broker. Dropping the future takes nothing back.
+    /// Publishes a request and waits until it is safe. Dropping the future takes nothing back.
     pub(crate) async fn publish(&self, batch: Batch) -> Result<Published, Unpublished> {
         let shared = &self.shared;
         let (signal, items) = (batch.signal, batch.items);
@@ -130,33 +208,96 @@ impl Publisher {
         })
     }
 
-    /// Waits until every request taken so far is settled; further ones are refused.
+    /// Waits until every request taken so far is settled, and leaves what the disk has in order; further requests are refused.
     pub async fn drain(&self) {
-        self.shared.settling.close();
-        self.shared.settling.wait().await;
+        let shared = &self.shared;
+        shared.settling.close();
+        shared.settling.wait().await;
+        shared.stop_draining.cancel();
+        shared.draining.close();
+        shared.draining.wait().await;
+        shared.trailing.close();
+        if tokio::time::timeout(FLUSH_TIMEOUT, shared.trailing.wait()).await.is_err() {
+            let records = shared.trailing.len();
+            tracing::info!(
+                records,
+                "records stay in the spool; the next start looks whether the broker has them"
+            );
+        }
+        let closing = Arc::clone(shared);
+        let close =
+            move || closing.routes.iter().filter_map(|route| route.backlog.as_ref()).for_each(Backlog::close);
+        // A failed join means that the runtime is shutting down; what is synced is safe either way.
+        let _ = tokio::task::spawn_blocking(close).await;
     }
 
-    /// Why requests would be refused now; empty when the broker takes records of every signal.
-    pub fn obstacles(&self) -> Vec<String> {
-        let Shared { producer, routes, .. } = &*self.shared;
-        if !producer.is_connected() {
-            return vec!["no broker answers".to_owned()];
+    /// Why requests would be refused now, and what else somebody ought to look at.
+    pub fn obstacles(&self) -> Obstacles {
+        let mut obstacles = Obstacles::default();
+        let is_connected = self.shared.producer.is_connected();
+        for route in &self.shared.routes {
+            let broker = if is_connected {
+                self.shared.of_topics(route)
+            } else {
+                vec!["no broker answers".to_owned()]
+            };
+            let spool = match &route.backlog {
+                None => Some("there is no spool".to_owned()),
+                Some(backlog) => backlog.obstacle(),
+            };
+            let is_refused = spool.is_some() && !broker.is_empty();
+            let of_spool = spool
+                .filter(|_| route.backlog.is_some())
+                .map(|reason| format!("spool of {}: {reason}", route.signal.as_str()));
+            let list = if is_refused { &mut obstacles.refusing } else { &mut obstacles.degrading };
+            for reason in broker.into_iter().chain(of_spool) {
+                if !list.contains(&reason) {
+                    list.push(reason);
+                }
+            }
         }
-        let of_route = |route: &Route| {
-            [route.topic.obstacle(producer), route.dead_letter_topic.obstacle_if_needed(producer)]
-        };
-        routes.iter().flat_map(of_route).flatten().collect()
+        obstacles
     }
 }
 
+/// What keeps the publisher from doing all of its work.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Obstacles {
+    /// Requests of some signal are refused for these reasons.
+    pub refusing: Vec<String>,
+    /// Requests are taken in spite of these.
+    pub degrading: Vec<String>,
+}
+
 impl Shared {
-    /// The partition count of a route's topic, when it makes sense to send: a broker known to be down would keep the sender
-    /// waiting for the whole delivery timeout, longer than most wait, and leave it unsure.
-    fn partitions(&self, route: &Route) -> Result<i32, Unpublished> {
+    /// What is wrong with the topics of a route.
+    fn of_topics(&self, route: &Route) -> Vec<String> {
+        let topic = route.topic.obstacle(&self.producer);
+        let letters = route.dead_letter_topic.obstacle_if_needed(&self.producer);
+        let late = route.overdue.records();
+        let silent = (late > 0).then(|| format!("the broker is late for topic {}", route.topic.name()));
+        [topic, letters, silent].into_iter().flatten().collect()
+    }
+
+    /// The partition count of a route's topic, when it makes sense to send, and with a spool `None` when it does not: a broker
+    /// known to be down would keep the sender waiting for the whole delivery timeout, longer than most wait, and leave it unsure.
+    fn partitions(&self, route: &Route) -> Result<Option<i32>, Unpublished> {
+        if route.backlog.is_some() {
+            return Ok(route.topic.partitions(&self.producer));
+        }
         if !self.producer.is_connected() {
             return Err(Unpublished::NoBroker);
         }
-        route.topic.partitions(&self.producer).ok_or_else(|| route.blocked(&route.topic))
+        let partitions = route.topic.partitions(&self.producer);
+        partitions.map(Some).ok_or_else(|| route.closed(&route.topic, Closed::UnknownTopic))
+    }
+
+    /// Hands a record to a producer; its partition is chosen.
+    fn send(&self, producer: &Producer, route: &Route, record: &Record) -> Result<Delivery, SendError> {
+        let mut headers = record.headers(&self.identity.edge_id);
+        headers.extend(record.letter_headers(route.topic.name()));
+        let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_slice())).collect();
+        producer.send(record.outgoing(route.topic_of(record).name(), &headers))
     }
 
     /// The producer whose batches hold one record each.
@@ -183,24 +324,33 @@ impl Shared {
         self.metrics.observe_publish(signal, started.elapsed().as_secs_f64());
         outcome
     }
+
+    /// Items of a request, or of the backlog, are where they belong.
+    fn count_resolved(&self, route: &Route, is_letter: bool, reason: Option<&'static str>, items: u64) {
+        if is_letter {
+            self.metrics.count_dead_lettered(route.signal, reason.unwrap_or("other"), items);
+        } else {
+            self.metrics.count_acked(route.signal, items);
+        }
+    }
 }
 
 impl Identity {
-    fn new(edge_id: &str) -> Identity {
-        // The hasher's keys come from the operating system's randomness.
-        let incarnation = RandomState::new().hash_one(SystemTime::now());
-        Identity { edge_id: edge_id.to_owned(), incarnation, next_sequence: AtomicU64::new(0) }
+    fn new(edge_id: &str, routes: &[Route; 3]) -> Identity {
+        let numbers = |route: &Route| {
+            // The hasher's keys come from the operating system's randomness.
+            let drawn = RandomState::new().hash_one((SystemTime::now(), route.signal));
+            let incarnation =
+                route.backlog.as_ref().map_or(drawn, |backlog| backlog.mark().incarnation(drawn));
+            Numbers { incarnation, next_sequence: AtomicU64::new(0) }
+        };
+        Identity { edge_id: edge_id.to_owned(), numbers: routes.each_ref().map(numbers) }
     }
 
-    fn headers(&self, items: u64, received_at: u64) -> RecordHeaders {
-        RecordHeaders {
-            edge_id: Some(self.edge_id.clone()),
-            incarnation: Some(self.incarnation),
-            sequence: Some(self.next_sequence.fetch_add(1, Ordering::Relaxed)),
-            item_count: Some(items),
-            received_at_unix_nano: Some(received_at),
-            encoding: Some(Encoding::OtlpProto),
-        }
+    fn next_id(&self, signal: Signal) -> RecordId {
+        let Numbers { incarnation, next_sequence } = &self.numbers[signal as usize];
+        let sequence = next_sequence.fetch_add(1, Ordering::Relaxed);
+        RecordId { incarnation: *incarnation, sequence, part: String::new() }
     }
 }
 

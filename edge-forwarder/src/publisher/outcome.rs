@@ -1,8 +1,9 @@
 //! What became of a request that was handed to the publisher.
 
+use disk_spool::Refusal;
 use thiserror::Error;
 
-/// Every item of the request is in its topic or in the dead-letter topic.
+/// Every item of the request is in its topic, in the dead-letter topic, or on the disk and on its way there.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[must_use = "the sender is acknowledged with it"]
 pub struct Published {
@@ -10,9 +11,11 @@ pub struct Published {
     pub acked: u64,
     /// Items that no record can hold; the dead-letter topic has their head.
     pub dead_lettered: u64,
+    /// Items in the spool.
+    pub kept: u64,
 }
 
-/// At least one item is not known to be in a topic: the sender must keep the request and send it again.
+/// At least one item is neither known to be in a topic nor in the spool: the sender must keep the request and send it again.
 ///
 /// Its text goes to the sender, so it names no address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -41,6 +44,15 @@ pub enum Unpublished {
     /// The broker did not acknowledge within the delivery timeout, or refused for now.
     #[error("the broker did not acknowledge the records; try again later")]
     NotAcknowledged,
+    /// No broker takes it, and the spool's quota is used up.
+    #[error("the spool is full and the broker does not take the records; try again later")]
+    SpoolFull,
+    /// No broker takes it, and the disk is too slow for what comes in.
+    #[error("the spool has too much to write; try again later")]
+    SpoolBusy,
+    /// No broker takes it, and the disk does not either.
+    #[error("the spool's disk does not take the records, and neither does the broker; try again later")]
+    SpoolDisk,
     /// The process is about to end.
     #[error("the receiver is shutting down; try again later")]
     Draining,
@@ -65,7 +77,22 @@ impl Unpublished {
             Unpublished::QueueFull => "queue_full",
             Unpublished::Memory => "memory",
             Unpublished::NotAcknowledged => "not_acknowledged",
+            Unpublished::SpoolFull => "spool_full",
+            Unpublished::SpoolBusy => "spool_busy",
+            Unpublished::SpoolDisk => "spool_disk",
             Unpublished::Draining => "draining",
+        }
+    }
+}
+
+impl From<Refusal> for Unpublished {
+    fn from(refusal: Refusal) -> Unpublished {
+        match refusal {
+            Refusal::Full => Unpublished::SpoolFull,
+            Refusal::Busy => Unpublished::SpoolBusy,
+            Refusal::Closed => Unpublished::Draining,
+            // A record is never larger than a segment; see the configuration.
+            Refusal::TooLarge { .. } | Refusal::Disk { .. } => Unpublished::SpoolDisk,
         }
     }
 }

@@ -18,6 +18,9 @@ use tokio::time::Instant;
 /// the topic is open again.
 const REFUSAL_STANDS: Duration = Duration::from_secs(60);
 
+/// How long a refusal keeps records in the spool. The first of them that is sent after it tells whether it still stands.
+const REFUSAL_HOLDS_BACK: Duration = Duration::from_secs(5);
+
 /// A topic that records are sent to.
 #[derive(Debug)]
 pub(super) struct Topic {
@@ -100,9 +103,18 @@ impl Topic {
         self.obstacle(producer)
     }
 
+    /// Whether it is too early to try again.
+    pub(super) fn has_refused_just_now(&self) -> bool {
+        self.is_blocked.load(Ordering::Relaxed) && self.has_refused_within(REFUSAL_HOLDS_BACK)
+    }
+
     fn has_refused_lately(&self) -> bool {
+        self.has_refused_within(REFUSAL_STANDS)
+    }
+
+    fn has_refused_within(&self, time: Duration) -> bool {
         let last_refusal = *self.last_refusal.lock().unwrap_or_else(PoisonError::into_inner);
-        last_refusal.is_some_and(|at| at.elapsed() < REFUSAL_STANDS)
+        last_refusal.is_some_and(|at| at.elapsed() < time)
     }
 }
 

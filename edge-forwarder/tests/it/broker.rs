@@ -26,7 +26,7 @@ async fn a_missing_topic_blocks_its_signal_until_it_is_created() {
     let topic = edge.topics.of(Signal::Logs);
     let is_named = async || {
         let report = edge.runtime.readiness().report();
-        report.iter().any(|state| state.unmet.as_ref().is_some_and(|reason| reason.contains(&topic)))
+        report.iter().any(|state| state.unmet().is_some_and(|reason| reason.contains(&topic)))
     };
     until("readiness to name the topic", is_named).await;
     let answer = send_logs(&edge).await;
@@ -66,7 +66,7 @@ async fn a_missing_dead_letter_topic_is_named_and_nothing_is_stored_in_vain() {
     assert_eq!(edge.metric("edge_publisher_refused_items_total", "dead_letter_topic_blocked"), 3.0);
     let is_named = async || {
         let report = readiness.report();
-        report.iter().any(|state| state.unmet.as_ref().is_some_and(|reason| reason.contains(&letters)))
+        report.iter().any(|state| state.unmet().is_some_and(|reason| reason.contains(&letters)))
     };
     until("readiness to name the topic", is_named).await;
     assert_eq!(send_logs(&edge).await.status, 200, "what needs no letter passes");
@@ -91,7 +91,7 @@ async fn a_dead_letter_topic_that_takes_no_letter_is_named() {
     assert!(String::from_utf8_lossy(&answer.body).contains("dead-letter topic of logs"));
     let is_named = async || {
         let report = edge.runtime.readiness().report();
-        report.iter().any(|state| state.unmet.as_ref().is_some_and(|reason| reason.contains(&letters)))
+        report.iter().any(|state| state.unmet().is_some_and(|reason| reason.contains(&letters)))
     };
     until("readiness to name the topic", is_named).await;
     assert_eq!(edge.topics.count(&edge.topics.of(Signal::Logs)).await, 0);

@@ -5,6 +5,8 @@
 mod accepted;
 mod broker;
 mod drain;
+mod offline;
 mod refused;
 mod requests;
+mod spool;
 mod support;

@@ -206,16 +206,19 @@ impl Edge {
         lines.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum()
     }
 
-    /// Every item that was received is acked, dead-lettered or refused, and nothing is in flight.
+    /// Every item that was received, or found on the disk, is acked, dead-lettered, refused or on the disk, and none is in flight.
     pub(crate) fn assert_conserved(&self) {
         for signal in Signal::ALL {
             let labels = format!("signal=\"{signal}\"");
             let sum = |names: &[&str]| -> f64 { names.iter().map(|name| self.metric(name, &labels)).sum() };
-            let received = self.metric("edge_receiver_items_total", &labels);
+            let received = sum(&["edge_receiver_items_total", "edge_spool_recovered_items"]);
             let settled = sum(&[
                 "edge_publisher_acked_items_total",
                 "edge_publisher_dead_lettered_items_total",
                 "edge_publisher_refused_items_total",
+                "edge_spool_pending_items",
+                "edge_spool_dropped_items_total",
+                "edge_spool_corrupt_items_total",
             ]);
             let in_flight = sum(&["edge_publisher_in_flight_items", "edge_publisher_in_flight_bytes"]);
             assert_eq!((received, in_flight), (settled, 0.0), "{signal}");

@@ -7,7 +7,7 @@ use http_body_util::{BodyExt, Empty};
 use service_runtime::{Runtime, Settings};
 
 use super::*;
-use crate::{Config, budget::MemoryBudget, metrics::Metrics, publisher::Publisher};
+use crate::{Config, budget::MemoryBudget, metrics::Metrics, publisher::Publisher, spool::Backlogs};
 
 /// A receiver without a broker.
 fn receiver() -> Receiver {
@@ -16,7 +16,7 @@ fn receiver() -> Receiver {
     settings.finish().unwrap();
     let budget = MemoryBudget::new(config.memory_max_bytes);
     let metrics = Runtime::detached().register_metrics(|registry| Metrics::register(registry, &budget));
-    let publisher = Publisher::start(&config.publisher, &metrics).unwrap();
+    let publisher = Publisher::start(&config.publisher, Backlogs::none(), &budget, &metrics).unwrap();
     Receiver::new(config.receivers, budget, publisher, metrics)
 }
 

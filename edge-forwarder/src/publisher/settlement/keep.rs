@@ -1,0 +1,81 @@
+//! Into the spool: what the broker cannot take, and what it does not acknowledge in time.
+
+use disk_spool::{Frame, Refusal};
+use kafka_client::Delivery;
+
+use super::{Parcel, Settlement};
+use crate::publisher::{
+    Unpublished,
+    state::{Event, State},
+    trail::Trailing,
+};
+
+impl Settlement<'_> {
+    /// Puts what could not be sent into the spool and waits for the disk.
+    pub(super) async fn keep_unsent(&mut self) -> Result<(), Unpublished> {
+        if self.unsent.is_empty() {
+            return Ok(());
+        }
+        let mut parcels = std::mem::take(&mut self.unsent);
+        let reason = parcels.iter().find_map(|parcel| parcel.refusal);
+        let written = self.write(parcels.iter(), false).await;
+        let event = if written.is_ok() { Event::Written } else { Event::Unwritten };
+        for parcel in &mut parcels {
+            parcel.apply(event);
+            debug_assert_eq!(parcel.state.is_safe(), written.is_ok());
+        }
+        match written {
+            Ok(_) => {
+                self.kept(parcels.iter().map(|parcel| parcel.record.items).sum());
+                Ok(())
+            }
+            Err(None) => Err(reason.unwrap_or(Unpublished::NotAcknowledged)),
+            Err(Some(refusal)) => Err(refusal.into()),
+        }
+    }
+
+    /// Puts what the broker has not acknowledged yet into the spool as well; its reports are awaited elsewhere. False when the
+    /// spool does not take it.
+    pub(super) async fn keep_overdue(&mut self) -> bool {
+        let mut late: Vec<(Parcel, Delivery)> = std::mem::take(&mut self.sent).into();
+        for (parcel, _) in &mut late {
+            parcel.apply(Event::Overdue);
+        }
+        let written = self.write(late.iter().map(|(parcel, _)| parcel), true).await;
+        let event = if written.is_ok() { Event::Written } else { Event::Unwritten };
+        for (parcel, _) in &mut late {
+            parcel.apply(event);
+        }
+        let Ok(sequences) = written else {
+            self.sent = late.into();
+            return false;
+        };
+        self.kept(late.iter().map(|(parcel, _)| parcel.record.items).sum());
+        for (sequence, (parcel, delivery)) in sequences.zip(late) {
+            debug_assert_eq!(parcel.state, State::InFlightKept);
+            let trailing = Trailing::of_sender(sequence, &parcel.record, parcel.floor);
+            self.shared.trail(self.route.signal, trailing, delivery);
+        }
+        true
+    }
+
+    async fn write(
+        &self,
+        parcels: impl Iterator<Item = &Parcel>,
+        is_taken: bool,
+    ) -> Result<std::ops::Range<u64>, Option<Refusal>> {
+        let Some(backlog) = &self.route.backlog else { return Err(None) };
+        let frames: Vec<Frame> =
+            parcels.map(|parcel| parcel.record.to_frame(parcel.sent_at(), is_taken)).collect();
+        let refused = |refusal: Refusal| {
+            tracing::debug!(signal = self.route.signal.as_str(), %refusal, "the spool does not take records");
+            Some(refusal)
+        };
+        backlog.spool().append(frames).map_err(refused)?.await.map_err(refused)
+    }
+
+    fn kept(&mut self, items: u64) {
+        self.published.kept += items;
+        self.shared.metrics.count_kept(self.route.signal, items);
+    }
+}
