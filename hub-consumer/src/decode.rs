@@ -126,6 +126,8 @@ pub trait Rows: Debug + Default + Send + 'static {
     fn bytes(&self) -> usize;
     /// Sets `order` to the table's sorting key of each row and the row's index.
     fn sorting_keys(&self, order: &mut Vec<(u128, u32)>);
+    /// The time a row is stored under, in nanoseconds since the epoch.
+    fn timestamp(row: &Self::Row) -> i64;
     /// The record number of a row.
     fn record(row: &Self::Row) -> u32;
     /// Writes one column other than provenance for `rows`.
@@ -238,6 +240,11 @@ impl<R: Rows> Block<R> {
     /// How many rows there are.
     pub fn rows(&self) -> usize {
         self.rows.rows().len()
+    }
+
+    /// The times the rows are stored under, in the order they came; nanoseconds since the epoch.
+    pub fn timestamps(&self) -> impl Iterator<Item = i64> {
+        self.rows.rows().iter().map(R::timestamp)
     }
 
     /// How many records were pushed, those without rows included.

@@ -32,7 +32,8 @@ struct UnknownEncoding(String);
 /// The record is in an encoding that is not known, or is not what it says it is. It comes back whole.
 pub fn open(signal: Signal, record: Record) -> Result<Fragment, (Fragment, Unreadable)> {
     let origin = Arc::new(Origin::from(record));
-    match protobuf(signal, &origin.value, &origin.headers) {
+    let headers = origin.headers.iter().map(|(name, value)| (name.as_str(), value.as_ref()));
+    match protobuf(signal, &origin.value, headers) {
         Ok(value) => Ok(Fragment::whole(origin, value)),
         Err(error) => {
             let value = origin.value.clone();
@@ -41,8 +42,12 @@ pub fn open(signal: Signal, record: Record) -> Result<Fragment, (Fragment, Unrea
     }
 }
 
-fn protobuf(signal: Signal, value: &Bytes, headers: &[(String, Bytes)]) -> Result<Bytes, Unreadable> {
-    let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_ref()));
+/// The value of a record with these headers as protobuf.
+pub(crate) fn protobuf<'a>(
+    signal: Signal,
+    value: &Bytes,
+    headers: impl IntoIterator<Item = (&'a str, &'a [u8])>,
+) -> Result<Bytes, Unreadable> {
     match RecordHeaders::decode(headers).encoding {
         None if looks_like_json(value) => unlabelled(signal, value),
         None | Some(Encoding::OtlpProto) => Ok(value.clone()),

@@ -17,6 +17,7 @@
 
 pub mod app;
 pub mod assignment;
+pub mod audit;
 pub mod clickhouse;
 pub mod config;
 pub mod dead_letter;

@@ -3,7 +3,11 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use hub_consumer::{SERVICE, app, config::HubConfig};
+use hub_consumer::{
+    SERVICE, app,
+    audit::{self, AuditArgs, Outcome},
+    config::HubConfig,
+};
 use service_runtime::RunArgs;
 
 /// Stores telemetry from Kafka: logs and traces in ClickHouse, metrics in Mimir.
@@ -27,6 +31,9 @@ enum Command {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Count that every committed record of logs and traces is stored or dead-lettered, once. Exits with 0 when all is, with
+    /// 1 when records are missing or doubled, with 2 when that cannot be known.
+    Audit(AuditArgs),
 }
 
 fn main() -> ExitCode {
@@ -36,5 +43,21 @@ fn main() -> ExitCode {
             let migrate = async move |config, runtime| app::migrate(config, runtime, dry_run).await;
             service_runtime::run_once(&SERVICE, &args, HubConfig::read, migrate)
         }
+        Command::Audit(args) => audit(&args),
+    }
+}
+
+fn audit(args: &AuditArgs) -> ExitCode {
+    let mut outcome = None;
+    let audit = async |config, runtime| {
+        let ended = audit::run(config, runtime, args).await;
+        outcome = Some(*ended.as_ref().unwrap_or(&Outcome::Failed));
+        ended.map(drop)
+    };
+    let code = service_runtime::run_once(&SERVICE, &args.run, HubConfig::read, audit);
+    match outcome {
+        None | Some(Outcome::Complete) => code,
+        Some(Outcome::Incomplete) => ExitCode::from(1),
+        Some(Outcome::Failed) => ExitCode::from(2),
     }
 }

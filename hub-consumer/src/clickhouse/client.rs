@@ -61,6 +61,20 @@ impl Client {
         read_answer(send(request).await?).await
     }
 
+    /// The same for a question that may take longer than a request usually does.
+    ///
+    /// # Errors
+    /// When it does not run to its end in this time.
+    pub async fn query_within(
+        &self,
+        sql: &str,
+        parameters: &[(&str, &str)],
+        timeout: Duration,
+    ) -> Result<String, QueryError> {
+        let request = self.http.post("/").query(parameters).timeout(timeout).body(sql.to_owned());
+        read_answer(send(request).await?).await
+    }
+
     /// Sends `body` as the data of `sql`.
     ///
     /// # Errors
@@ -100,7 +114,7 @@ impl QueryError {
 }
 
 /// A name as it stands in SQL.
-pub(super) fn quoted(name: &str) -> String {
+pub(crate) fn quoted(name: &str) -> String {
     format!("`{}`", name.replace('\\', "\\\\").replace('`', "\\`"))
 }
 

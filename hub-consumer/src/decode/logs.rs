@@ -182,6 +182,10 @@ impl Rows for LogRows {
         }));
     }
 
+    fn timestamp(row: &LogRow) -> i64 {
+        row.timestamp
+    }
+
     fn record(row: &LogRow) -> u32 {
         row.record
     }

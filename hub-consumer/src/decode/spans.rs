@@ -296,6 +296,10 @@ impl Rows for SpanRows {
         }));
     }
 
+    fn timestamp(row: &SpanRow) -> i64 {
+        row.timestamp
+    }
+
     fn record(row: &SpanRow) -> u32 {
         row.record
     }

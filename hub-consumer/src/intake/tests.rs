@@ -19,7 +19,8 @@ fn read(signal: Signal, value: &[u8], encoding: Option<&str>) -> Result<Bytes, U
         .map(|name| (ENCODING.to_owned(), Bytes::copy_from_slice(name.as_bytes())))
         .into_iter()
         .collect();
-    protobuf(signal, &Bytes::copy_from_slice(value), &headers)
+    let headers = headers.iter().map(|(name, value)| (name.as_str(), value.as_ref()));
+    protobuf(signal, &Bytes::copy_from_slice(value), headers)
 }
 
 fn items(signal: Signal, request: &[u8]) -> u64 {

@@ -194,7 +194,7 @@ impl Hub {
     /// Why a condition does not hold.
     pub(crate) fn unmet(&self, condition: &str) -> Option<String> {
         let report = self.runtime.readiness().report();
-        report.into_iter().find(|state| state.name == condition)?.unmet
+        report.into_iter().find(|state| state.name == condition)?.unmet().map(str::to_owned)
     }
 
     /// The value of a metric, summed over its labels that contain `label`.

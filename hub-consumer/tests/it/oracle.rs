@@ -8,7 +8,8 @@ use telemetry_wire::fixtures::{ITEMS, Load, RESOURCES};
 use crate::blocks::{block, source};
 use crate::database::Database;
 
-const REQUESTS: usize = 100;
+/// A hundred thousand items of each signal.
+const REQUESTS: usize = 500;
 
 const VALUE: &str = "Tuple(string_value Nullable(String), bool_value Nullable(Bool), int_value Nullable(Int64), \
                      double_value Nullable(Float64))";
