@@ -24,19 +24,25 @@ pub struct LineOptions {
     pub directory: PathBuf,
     /// Partitions of each topic.
     pub partitions: i32,
+    /// Whether the edge has a spool, below `directory`.
+    pub has_spool: bool,
     /// Settings of the edge beyond the addresses, as environment variables.
     pub edge_env: Vec<(&'static str, &'static str)>,
+    /// Where the hub bootstraps, when its way to the brokers is another than the edge's.
+    pub hub_brokers: Option<String>,
 }
 
 impl LineOptions {
-    /// Four partitions and the programs' defaults.
+    /// Four partitions, a spool, and the programs' defaults.
     #[must_use]
     pub fn new(name: &str, directory: &Path) -> Self {
         Self {
             name: name.to_owned(),
             directory: directory.to_path_buf(),
             partitions: 4,
+            has_spool: true,
             edge_env: Vec::new(),
+            hub_brokers: None,
         }
     }
 }
@@ -241,11 +247,15 @@ impl Line {
         for signal in Signal::ALL {
             let _ = writeln!(yaml, "  {}:\n    topic: {}", signal.as_str(), self.topic(signal));
         }
+        if self.options.has_spool {
+            let _ = writeln!(yaml, "spool:\n  directory: {}", self.options.directory.join("spool").display());
+        }
         yaml
     }
 
     fn hub_yaml(&self) -> String {
         let Endpoints { kafka_brokers, clickhouse_url, mimir_url, .. } = &self.endpoints;
+        let kafka_brokers = self.options.hub_brokers.as_ref().unwrap_or(kafka_brokers);
         let (name, admin) = (&self.options.name, self.ports.hub_admin);
         let mut yaml = format!(
             "kafka:\n  brokers: [{kafka_brokers}]\nadmin:\n  listen: 127.0.0.1:{admin}\nclickhouse:\n  url: {clickhouse_url}\n  database: {name}\n\

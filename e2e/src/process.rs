@@ -1,5 +1,6 @@
 //! Child processes: where our programs lie, how they are started, watched and ended.
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -11,7 +12,7 @@ use anyhow::{Context, Result, bail};
 /// How long a program may take to become ready, or to end after SIGTERM.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A running program whose output goes to a file; killed when dropped, and by the kernel with the thread that started it.
+/// A running program whose output goes to a file; killed when dropped, and by the kernel when this process ends.
 #[derive(Debug)]
 pub struct Program {
     name: &'static str,
@@ -25,16 +26,32 @@ impl Program {
     /// # Errors
     /// The program cannot be found or built, or the log cannot be written.
     pub fn start(name: &'static str, args: &[&str], env: &[(&str, &str)], log: &Path) -> Result<Self> {
+        Self::start_behind(&[], name, args, env, log)
+    }
+
+    /// The same with the words of `prefix` before the command line: a program that becomes ours, in another namespace.
+    ///
+    /// # Errors
+    /// Those of [`Program::start`].
+    pub fn start_behind(
+        prefix: &[OsString],
+        name: &'static str,
+        args: &[&str],
+        env: &[(&str, &str)],
+        log: &Path,
+    ) -> Result<Self> {
         let file = File::options().create(true).append(true).open(log).context("open the program's log")?;
-        let child = devstack::tethered(&path_of(name)?)
-            .context("find the launcher")?
+        let mut words = prefix.to_vec();
+        words.push(path_of(name)?.into());
+        let mut command = devstack::tethered(Path::new(&words[0])).context("find the launcher")?;
+        command
+            .args(&words[1..])
             .args(args)
             .envs(env.iter().copied())
             .stdin(Stdio::null())
             .stdout(file.try_clone().context("share the program's log")?)
-            .stderr(file)
-            .spawn()
-            .with_context(|| format!("start {name}"))?;
+            .stderr(file);
+        let child = devstack::spawn_for_good(command).with_context(|| format!("start {name}"))?;
         Ok(Self { name, child, log: log.to_path_buf() })
     }
 

@@ -111,10 +111,11 @@ impl Sender {
 fn grpc_answer(status: &tonic::Status) -> Answer {
     use tonic::Code;
     let text = format!("{:?}: {}", status.code(), status.message());
+    // A status that an edge sent has no cause; one with a cause was made here, when the connection broke.
+    if std::error::Error::source(status).is_some() {
+        return Answer::Unknown(text);
+    }
     match status.code() {
-        Code::Unavailable if status.details().is_empty() && std::error::Error::source(status).is_some() => {
-            Answer::Unknown(text)
-        }
         Code::Cancelled
         | Code::DeadlineExceeded
         | Code::Aborted
@@ -122,6 +123,8 @@ fn grpc_answer(status: &tonic::Status) -> Answer {
         | Code::Unavailable
         | Code::DataLoss => Answer::Retryable(text),
         Code::ResourceExhausted if !status.details().is_empty() => Answer::Retryable(text),
+        // Made here as well: a stream that ended without a status.
+        Code::Unknown | Code::Internal => Answer::Unknown(text),
         _ => Answer::Refused(text),
     }
 }

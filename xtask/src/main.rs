@@ -1,4 +1,4 @@
-//! Project automation: `cargo xtask demo|test|check|tidy|bench`.
+//! Project automation: `cargo xtask demo|test|test-faults|check|tidy|bench`.
 //!
 //! CI and people run the same commands; each one does all of its own set-up.
 #![allow(clippy::print_stderr, reason = "a command-line tool reports on the terminal")]
@@ -18,9 +18,11 @@ usage: cargo xtask COMMAND
   demo [--keep]   build everything, start the real servers, drive menu traffic, compare acked with stored
   down            end what `demo --keep` left running
   test            all checks and all tests, on servers that it starts and ends
+  test-faults [ROW...]
+                  every fault of the catalogue, again and again; writes docs/faults.md
   check           tidy, format, clippy, documentation
   tidy            the rules about the source tree that no other tool knows
-  bench [FILTER]  criterion benches, then the whole line
+  bench [FILTER]  criterion benches, the spool beside its disk, the whole line, an outage
 ";
 
 fn main() -> ExitCode {
@@ -40,6 +42,7 @@ fn dispatch(args: &[String]) -> Result<()> {
         ["demo", options @ ..] => demo(&mut steps, options),
         ["down"] => steps.run("end what was kept", "target/release/demo", &["--down"]),
         ["test"] => test(&mut steps),
+        ["test-faults", rows @ ..] => test_faults(&mut steps, rows),
         ["check"] => {
             prerequisites::ensure()?;
             check(&mut steps)
@@ -79,6 +82,15 @@ fn test(steps: &mut Steps) -> Result<()> {
     Ok(())
 }
 
+/// The campaign starts servers of its own: it kills them.
+fn test_faults(steps: &mut Steps, rows: &[&str]) -> Result<()> {
+    prerequisites::ensure()?;
+    steps.cargo("build the programs", &["build", "--bins", "--workspace", "--exclude", "xtask"])?;
+    steps.run("fetch the servers", "target/debug/devstack", &["fetch"])?;
+    let args = [&["--page", "docs/faults.md"], rows].concat();
+    steps.run("faults", "target/debug/fault-campaign", &args)
+}
+
 fn check(steps: &mut Steps) -> Result<()> {
     steps.timed("tidy", |steps| tidy::check(steps.root()))?;
     steps.cargo("format", &["fmt", "--all", "--check"])?;
@@ -95,9 +107,11 @@ fn bench(steps: &mut Steps, filter: &[&str]) -> Result<()> {
     let mut criterion = vec!["bench", "-p", "telemetry-wire", "-p", "hub-consumer"];
     criterion.extend_from_slice(filter);
     steps.cargo("criterion", &criterion)?;
+    steps.cargo("spool", &["bench", "-p", "disk-spool"])?;
     steps.cargo(
         "build the programs",
         &["build", "--release", "--bins", "--workspace", "--exclude", "xtask"],
     )?;
-    steps.run("whole line", "target/release/line-bench", &[])
+    steps.run("whole line", "target/release/line-bench", &[])?;
+    steps.run("outage", "target/release/spool-bench", &[])
 }

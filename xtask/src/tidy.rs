@@ -33,6 +33,11 @@ const ABSENT: &[(&str, &[&str], &str)] = &[
         "the runtime knows nothing of telemetry or Kafka",
     ),
     ("kafka-client", &["telemetry-wire"], "the client knows nothing of OTLP"),
+    (
+        "disk-spool",
+        &["kafka-client", "telemetry-wire", "service-runtime", "prost"],
+        "the spool knows nothing of OTLP or Kafka",
+    ),
     ("edge-forwarder", &["hub-consumer", "mock-service"], "services never see each other"),
     ("hub-consumer", &["edge-forwarder", "mock-service"], "services never see each other"),
     (

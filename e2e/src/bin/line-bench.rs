@@ -35,6 +35,9 @@ struct Arguments {
     /// Connections that send at the same time
     #[arg(long, default_value = "8")]
     connections: usize,
+    /// An edge without a spool
+    #[arg(long)]
+    without_spool: bool,
 }
 
 fn main() -> ExitCode {
@@ -57,7 +60,8 @@ fn run(arguments: &Arguments) -> Result<()> {
 
 async fn bench(arguments: &Arguments, stack: &Stack) -> Result<()> {
     let directory = tempfile::tempdir().context("make a folder")?;
-    let options = LineOptions::new("bench", directory.path());
+    let options =
+        LineOptions { has_spool: !arguments.without_spool, ..LineOptions::new("bench", directory.path()) };
     let line = Line::start(stack.endpoints(), options).await?;
     tokio::time::sleep(Duration::from_secs(3)).await;
     let idle = |pid: Option<u32>| pid.map(resident_bytes).transpose().map(|bytes| bytes.unwrap_or(0) >> 20);

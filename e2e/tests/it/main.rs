@@ -3,6 +3,7 @@
 
 mod configuration;
 mod expected;
+mod faults;
 mod generate;
 mod outage;
 mod sdk;

@@ -40,15 +40,18 @@ async fn a_hub_that_was_away_under_load_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_broker_that_was_away_refuses_as_retryable_and_takes_again() {
+async fn without_a_spool_a_broker_that_was_away_refuses_as_retryable_and_takes_again() {
     let shared = servers().await;
     let stack =
         tokio::task::spawn_blocking(|| Stack::up(StackOptions::own(&[Part::Kafka]))).await.unwrap().unwrap();
     let endpoints = Endpoints { kafka_brokers: stack.endpoints().kafka_brokers.clone(), ..shared.clone() };
     // Shorter than the outage, so that also requests which were under way when it began are refused in it.
     let give_up = ("EDGE__KAFKA__PRODUCER__DELIVERY_TIMEOUT", "2s");
-    let (line, _directory) =
-        line_with(&endpoints, "broker_away", |options| options.edge_env.push(give_up)).await;
+    let (line, _directory) = line_with(&endpoints, "broker_away", |options| {
+        options.has_spool = false;
+        options.edge_env.push(give_up);
+    })
+    .await;
     let load = Load::start(&line.sender().unwrap());
     tokio::time::sleep(Duration::from_secs(1)).await;
     tokio::task::block_in_place(|| stack.kafka().stop()).unwrap();

@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, reason = "the demo speaks to a person at a terminal")]
 
 mod keep;
+mod outage;
 mod table;
 mod verdict;
 
@@ -11,11 +12,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use devstack::{Endpoints, Stack, StackOptions};
+use devstack::{Stack, StackOptions};
 use e2e::process::{Program, free_port};
 use e2e::{Line, LineOptions};
 use serde_json::Value;
 
+use crate::outage::Outage;
 use crate::table::Table;
 use crate::verdict::{Exported, Verdict};
 
@@ -41,8 +43,11 @@ struct Arguments {
     #[arg(long, default_value = "50")]
     rate: f64,
     /// How long to drive traffic, in seconds
-    #[arg(long, default_value = "30")]
+    #[arg(long, default_value = "40")]
     seconds: u64,
+    /// For how long the broker goes away in the middle, in seconds; 0 leaves it alone
+    #[arg(long, default_value = "20")]
+    outage: u64,
 }
 
 fn main() -> ExitCode {
@@ -77,7 +82,7 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("build the runtime")?;
     let passed = runtime.block_on(async {
         tokio::select! {
-            outcome = demo(arguments, &directory, stack.endpoints()) => outcome,
+            outcome = demo(arguments, &directory, &stack) => outcome,
             _ = tokio::signal::ctrl_c() => bail!("interrupted"),
         }
     })?;
@@ -85,7 +90,8 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 /// Returns whether everything acked is stored.
-async fn demo(arguments: &Arguments, directory: &Path, endpoints: &Endpoints) -> Result<bool> {
+async fn demo(arguments: &Arguments, directory: &Path, stack: &Stack) -> Result<bool> {
+    let endpoints = stack.endpoints();
     println!("starting edge-forwarder, hub-consumer and mock-service");
     let options = LineOptions::new(&database(), directory);
     let line = Line::start(endpoints, options).await?;
@@ -95,9 +101,11 @@ async fn demo(arguments: &Arguments, directory: &Path, endpoints: &Endpoints) ->
 
     println!("driving menu traffic at {}/s for {} s\n", arguments.rate, arguments.seconds);
     let mut table = Table::new(menu.log());
+    let mut outage = Outage::plan(arguments.seconds, arguments.outage, stack.kafka());
     let started = Instant::now();
-    while !load.has_ended()? {
-        table.show(&line, started.elapsed()).await?;
+    while !load.has_ended()? || !outage.is_over() {
+        outage.step(started.elapsed()).await?;
+        table.show(&line, started.elapsed(), outage.is_on()).await?;
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
     let sent =
@@ -110,7 +118,7 @@ async fn demo(arguments: &Arguments, directory: &Path, endpoints: &Endpoints) ->
     let deadline = Instant::now() + SETTLE;
     let verdict = loop {
         let verdict = Verdict::take(&line, &exported).await?;
-        let lag = table.show(&line, started.elapsed()).await?;
+        let lag = table.show(&line, started.elapsed(), false).await?;
         if (verdict.holds() && lag == 0.0) || Instant::now() > deadline {
             break verdict;
         }

@@ -43,8 +43,8 @@ impl Table {
     }
 
     /// Asks every station, shows the answers, and returns the lag of all signals in records.
-    pub(crate) async fn show(&mut self, line: &Line, elapsed: Duration) -> Result<f64> {
-        let (lines, lag) = self.lines(line, elapsed).await?;
+    pub(crate) async fn show(&mut self, line: &Line, elapsed: Duration, is_cut: bool) -> Result<f64> {
+        let (lines, lag) = self.lines(line, elapsed, is_cut).await?;
         if self.screen.is_hidden() {
             if self.last_plain.is_none_or(|last| elapsed - last >= PLAIN_EVERY) {
                 self.last_plain = Some(elapsed);
@@ -70,16 +70,20 @@ impl Table {
         println!();
     }
 
-    async fn lines(&self, line: &Line, elapsed: Duration) -> Result<(Vec<String>, f64)> {
+    async fn lines(&self, line: &Line, elapsed: Duration, is_cut: bool) -> Result<(Vec<String>, f64)> {
         let edge = Page::read(&self.client, &line.edge_admin_url()).await?;
         let hub = Page::read(&self.client, &line.hub_admin_url()).await?;
         let requests = std::fs::read_to_string(&self.menu_log)?
             .lines()
             .filter(|line| line.contains("\"method\":\"GET\""))
             .count();
+        let broker = if is_cut { "   the broker is cut off: the edge's disk takes what comes" } else { "" };
         let mut lines = vec![
-            format!("{:>3} s   {requests} menu requests answered", elapsed.as_secs()),
-            format!("{:<9}{:>12}{:>12}{:>14}{:>9}{:>9}", "", "acked", "in topic", "stored", "lag", "lag s"),
+            format!("{:>3} s   {requests} menu requests answered{broker}", elapsed.as_secs()),
+            format!(
+                "{:<9}{:>12}{:>12}{:>12}{:>14}{:>9}{:>9}",
+                "", "acked", "on disk", "in topic", "stored", "lag", "lag s"
+            ),
         ];
         for signal in Signal::ALL {
             let word = signal.as_str();
@@ -91,10 +95,13 @@ impl Table {
                     format!("{} series", line.mimir().number(r#"count({__name__!=""})"#).await?)
                 }
             };
+            // Nobody can say what a topic holds while its broker is away.
+            let records = if is_cut { "-".to_owned() } else { line.records(&topic).await?.to_string() };
+            let published = edge.sum("edge_publisher_acked_items_total", &[("signal", word)]);
+            let on_disk = edge.sum("edge_spool_pending_items", &[("signal", word)]);
             lines.push(format!(
-                "{word:<9}{:>12}{:>12}{stored:>14}{:>9}{:>9.1}",
-                edge.sum("edge_publisher_acked_items_total", &[("signal", word)]),
-                line.records(&topic).await?,
+                "{word:<9}{:>12}{on_disk:>12}{records:>12}{stored:>14}{:>9}{:>9.1}",
+                published + on_disk,
                 hub.sum("hub_lag_records", &[("topic", &topic)]),
                 hub.sum("hub_lag_seconds", &[("topic", &topic)]),
             ));

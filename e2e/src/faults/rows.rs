@@ -1,0 +1,10 @@
+//! The rows of the catalogue, by what is faulty.
+
+pub(super) mod broker;
+pub(super) mod connections;
+pub(super) mod crash;
+pub(super) mod disk;
+pub(super) mod hub;
+pub(super) mod intake;
+pub(super) mod segments;
+pub(super) mod time;
