@@ -15,8 +15,7 @@
 //!
 //! The sender is told "success" in every state of [`State::is_safe`] and in no other. A record is handed to the producer only
 //! from `Fresh` and `Kept`, where it is certain that its topic does not hold it: that is why none is stored twice. A crash
-//! makes [`State::after_crash`] of it: what the disk has is doubtful when the producer may have had it, and what the disk has
-//! not was never acked.
+//! leaves what the disk has: `Doubtful` when a producer may have had it, else `Kept`. What the disk has not was never acked.
 
 /// Where a record is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -133,13 +132,6 @@ impl State {
     /// Whether it may be handed to the producer: nobody else has it, and its topic does not hold it.
     pub(crate) fn is_sendable(self) -> bool {
         matches!(self, State::Fresh | State::Kept)
-    }
-
-    /// What a new process makes of it. `is_on_disk`: its frame survived; a frame that says where it was sent, or that lay in
-    /// the spool while the backlog was being sent, may be in its topic.
-    #[cfg(test)]
-    pub(crate) fn after_crash(is_on_disk: bool, may_have_been_sent: bool) -> Option<State> {
-        is_on_disk.then(|| kept(may_have_been_sent))
     }
 }
 

@@ -140,7 +140,8 @@ impl World {
             disks.push(Some(frame));
         }
         for disk in disks {
-            let state = disk.and_then(|frame| State::after_crash(true, frame.says_sent || self.is_noted));
+            // A frame that says where it was sent, or that lay there while the backlog was being sent, may be in its topic.
+            let state = disk.map(|frame| kept(frame.says_sent || self.is_noted));
             let is_under_way = self.straggler || self.attempt == Some(false);
             next.push(World {
                 state,
