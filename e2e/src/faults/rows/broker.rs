@@ -160,13 +160,7 @@ pub(in crate::faults) async fn acks_lost(arena: &mut Arena, repeats: u32) -> Res
     let load = scene.load(&LoadOptions::mixed(arena.seed))?;
     for _ in 0..repeats {
         load.acked(100, PATIENCE).await?;
-        let before = swallowed(&scene);
-        scene.door().set(Link::Lossy(Direction::ToClient));
-        wait_for("a swallowed answer", async || {
-            let now = swallowed(&scene);
-            Ok(if now > before { Ok(()) } else { Err(format!("{now} bytes swallowed")) })
-        })
-        .await?;
+        swallow_an_answer(&scene).await?;
         scene.door().set(Link::Cut);
         tokio::time::sleep(Duration::from_millis(100)).await;
         scene.door().set(Link::Open);
@@ -283,13 +277,7 @@ pub(in crate::faults) async fn producer_forgotten(arena: &mut Arena, repeats: u3
     let load = scene.load(&LoadOptions::mixed(arena.seed))?;
     for _ in 0..repeats {
         load.acked(100, PATIENCE).await?;
-        let before = swallowed(&scene);
-        scene.door().set(Link::Lossy(Direction::ToClient));
-        wait_for("a swallowed answer", async || {
-            let now = swallowed(&scene);
-            Ok(if now > before { Ok(()) } else { Err(format!("{now} bytes swallowed")) })
-        })
-        .await?;
+        swallow_an_answer(&scene).await?;
         scene.door().set(Link::Cut);
         tokio::time::sleep(Duration::from_secs(5)).await;
         scene.door().set(Link::Open);
@@ -332,6 +320,17 @@ async fn spools(scene: &Scene, load: &Load, outcome: &mut Outcome, round: u32) -
     let (is_ready, text) = scene.edge.readiness().await?;
     outcome.check(is_ready, format!("round {round}: ready while the spool takes, but it says: {text}"));
     Ok(())
+}
+
+/// From now on the brokers' answers do not arrive; returns when one of them has not.
+async fn swallow_an_answer(scene: &Scene) -> Result<()> {
+    let before = swallowed(scene);
+    scene.door().set(Link::Lossy(Direction::ToClient));
+    wait_for("a swallowed answer", async || {
+        let now = swallowed(scene);
+        Ok(if now > before { Ok(()) } else { Err(format!("{now} bytes swallowed")) })
+    })
+    .await
 }
 
 fn swallowed(scene: &Scene) -> u64 {
