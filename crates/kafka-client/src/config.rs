@@ -185,6 +185,9 @@ impl ProducerConfig {
         client
             .set("acks", "all")
             .set("enable.idempotence", "true")
+            // A refused record leaves a gap in the session. librdkafka's other way out is to number everything anew and send
+            // it again, also what the brokers have and could not say. This way the session ends, and the owner decides.
+            .set("enable.gapless.guarantee", "true")
             .set("max.in.flight.requests.per.connection", "5")
             .set("compression.type", self.compression.as_str())
             .set("linger.ms", millis(self.linger))

@@ -143,18 +143,11 @@ pub(crate) fn classify(code: Code) -> DeliveryErrorKind {
     }
 }
 
-/// False only where the code itself proves that no broker has stored the record.
+/// False only where the code itself proves that no broker has stored the record. A record that was purged from the queue may
+/// have been on its way before and wait there for another attempt; the same goes for one whose topic has gone since.
 fn is_ambiguous(code: Code) -> bool {
-    let refused_by_broker = matches!(classify(code), DeliveryErrorKind::Record | DeliveryErrorKind::Topic);
-    let never_sent = matches!(code, Code::PurgeQueue | Code::QueueFull | Code::TimedOutQueue);
-    let refused_for_now = matches!(
-        code,
-        Code::NotEnoughReplicas
-            | Code::NotLeaderForPartition
-            | Code::LeaderNotAvailable
-            | Code::KafkaStorageError
-    );
-    !(refused_by_broker || never_sent || refused_for_now)
+    let is_refused = classify(code) == DeliveryErrorKind::Record;
+    !(is_refused || code == Code::QueueFull)
 }
 
 #[cfg(test)]

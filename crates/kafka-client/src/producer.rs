@@ -3,8 +3,8 @@
 //! **Promise.** A [`Delivery`] resolves to `Ok` only after all in-sync replicas have the record. Within one instance
 //! the idempotent session neither doubles nor reorders records of a partition.
 //!
-//! **Failure of the session.** A fatal error (the broker lost the session's state, sequence numbers no longer fit)
-//! ends the instance, not the producer: its waiting records come back as errors of kind `Fatal` or `Retryable`, and
+//! **Failure of the session.** A fatal error (the broker lost the session's state, it refused a record, so that sequence
+//! numbers no longer fit) ends the instance, not the producer: its waiting records come back as errors of kind `Fatal` or `Retryable`, and
 //! the next `send` starts a new instance. Sending such a record again may store it twice; see
 //! [`DeliveryError::is_ambiguous`](crate::DeliveryError::is_ambiguous).
 //!

@@ -199,17 +199,17 @@ impl<'a> Settlement<'a> {
         }
     }
 
-    /// Sends what is queued. Letters go first and alone: when the dead-letter topic does not take them, nothing else has been
-    /// stored. Stops before the end when the producer's queue is full and a report that is awaited here will make room.
+    /// Sends what is queued. Letters go first: when the dead-letter topic does not take them, nothing else has been stored. One
+    /// that the broker has to judge by itself goes alone, since a refusal ends the producer's session for all that is in it.
+    /// Stops before the end when a report that is awaited here has to come first, or will make room in the producer's queue.
     async fn send_queued(&mut self) -> Result<(), Unpublished> {
         loop {
-            let next = match self.letters.pop_front() {
-                Some(letter) => letter,
-                None if self.sent.iter().any(|(sent, _)| sent.record.letter.is_some()) => return Ok(()),
-                None => match self.waiting.pop_front() {
-                    Some(next) => next,
-                    None => return Ok(()),
-                },
+            let is_judged_alone = self.sent.iter().any(|(sent, _)| sent.is_judged_alone());
+            if is_judged_alone {
+                return Ok(());
+            }
+            let Some(next) = self.letters.pop_front().or_else(|| self.waiting.pop_front()) else {
+                return Ok(());
             };
             if let Some(next) = self.send(next).await? {
                 let queue = if next.record.letter.is_some() { &mut self.letters } else { &mut self.waiting };
@@ -231,8 +231,7 @@ impl<'a> Settlement<'a> {
                 return Ok(None);
             }
         }
-        let is_alone = parcel.is_alone || parcel.record.letter.is_some();
-        let producer = if is_alone { shared.solo().await? } else { &shared.producer };
+        let producer = if parcel.is_judged_alone() { shared.solo().await? } else { &shared.producer };
         parcel.floor = producer_floor(&shared.producer, topic, &parcel.record);
         match shared.send(producer, self.route, &parcel.record) {
             Ok(delivery) => {
@@ -279,7 +278,7 @@ impl<'a> Settlement<'a> {
         };
         let topic = self.route.topic_of(&parcel.record);
         match error.kind() {
-            DeliveryErrorKind::Record if parcel.is_alone || parcel.record.letter.is_some() => {
+            DeliveryErrorKind::Record if parcel.is_judged_alone() => {
                 self.smaller(parcel, error)?;
                 self.pass_over(is_there);
             }

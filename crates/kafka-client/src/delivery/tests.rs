@@ -69,11 +69,19 @@ fn trouble_on_the_way_is_retryable_and_so_is_every_code_without_a_rule() {
 
 #[test]
 fn a_record_that_may_have_been_stored_is_called_ambiguous() {
-    for code in [Code::MessageTimedOut, Code::PurgeInflight, Code::NotEnoughReplicasAfterAppend, Code::Fatal]
-    {
+    let codes = [
+        Code::MessageTimedOut,
+        Code::PurgeInflight,
+        Code::PurgeQueue,
+        Code::NotEnoughReplicas,
+        Code::NotEnoughReplicasAfterAppend,
+        Code::UnknownTopic,
+        Code::Fatal,
+    ];
+    for code in codes {
         assert!(DeliveryError::from_code(code).is_ambiguous(), "{code:?}");
     }
-    for code in [Code::PurgeQueue, Code::NotEnoughReplicas, Code::MessageSizeTooLarge, Code::UnknownTopic] {
+    for code in [Code::MessageSizeTooLarge, Code::InvalidRecord, Code::QueueFull] {
         assert!(!DeliveryError::from_code(code).is_ambiguous(), "{code:?}");
     }
 }

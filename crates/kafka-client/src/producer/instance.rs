@@ -20,7 +20,7 @@ use super::topics::TopicDirectory;
 use crate::{
     config::ProducerConfig,
     connection::ConnectionStatus,
-    delivery::{Delivered, DeliveryError, DeliveryReporter},
+    delivery::{Delivered, DeliveryError, DeliveryErrorKind, DeliveryReporter, classify},
     error::ClientError,
 };
 
@@ -159,7 +159,8 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal) {
+        // The event of a fatal error bears the code of what led to it.
+        if error.rdkafka_error_code().map(classify) == Some(DeliveryErrorKind::Fatal) {
             self.fatal.store(true, Ordering::Release);
         }
         self.status.client_error(&error, reason);

@@ -81,7 +81,7 @@ async fn refusals_of_the_broker_come_back_as_their_kind() {
     let cases = [
         (Code::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, DeliveryErrorKind::Record, false),
         (Code::RD_KAFKA_RESP_ERR_INVALID_RECORD, DeliveryErrorKind::Record, false),
-        (Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, DeliveryErrorKind::Topic, false),
+        (Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, DeliveryErrorKind::Topic, true),
         (Code::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS, DeliveryErrorKind::Retryable, true),
     ];
     for (code, kind, ambiguous) in cases {
@@ -122,6 +122,19 @@ async fn a_broken_session_is_replaced_and_the_next_record_goes_through() {
     let delivered = within(producer.send(record("otlp_logs", 0, b"after")).unwrap()).await.unwrap();
     assert_eq!(delivered.offset, 1);
     assert!(!producer.is_fatal());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_record_ends_the_session_so_that_nothing_else_is_sent_again_under_another() {
+    let cluster = mock(1, &[("otlp_logs", 1)]);
+    let producer = Producer::new(&producer_config(&cluster)).unwrap();
+    fill(&producer, "otlp_logs", 0, 1, 10).await;
+    cluster.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE]);
+    let refused = within(producer.send(record("otlp_logs", 0, b"refused")).unwrap()).await.unwrap_err();
+    assert_eq!(refused.kind(), DeliveryErrorKind::Record, "{refused:?}");
+    until(|| producer.is_fatal()).await;
+    let delivered = within(producer.send(record("otlp_logs", 0, b"after")).unwrap()).await.unwrap();
+    assert_eq!(delivered.offset, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

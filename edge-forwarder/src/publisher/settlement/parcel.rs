@@ -18,7 +18,7 @@ pub(super) struct Parcel {
     pub(super) record: Record,
     /// The value is no slice of what it was cut from: the reservation holds its bytes besides those.
     pub(super) is_copy: bool,
-    /// By the producer whose batches hold one record.
+    /// It was refused with others.
     pub(super) is_alone: bool,
     pub(super) state: State,
     /// It cannot land in its partition below this.
@@ -30,6 +30,11 @@ pub(super) struct Parcel {
 impl Parcel {
     pub(super) fn new(record: Record, is_copy: bool) -> Parcel {
         Parcel { record, is_copy, is_alone: false, state: State::Fresh, floor: 0, refusal: None }
+    }
+
+    /// Whether it goes by the producer whose batches hold one record.
+    pub(super) fn is_judged_alone(&self) -> bool {
+        self.is_alone || self.record.letter.is_some()
     }
 
     /// Takes the event; what it asks for is returned.
