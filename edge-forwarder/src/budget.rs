@@ -7,8 +7,8 @@
 //! ```text
 //! resident memory ≤ base                              ≈ 15 MiB: code, runtime, librdkafka
 //!                 + memory.max_bytes                  request bodies, decompressed and encoded, and what decodes them; cut copies
-//!                 + kafka.producer.queue_bytes        librdkafka's own copy of the records in flight; twice once a broker
-//!                                                     refused a batch, since single records have a producer of their own
+//!                 + kafka.producer.queue_bytes        librdkafka's own copy of the records in flight; once a broker refused a
+//!                                                     batch, a few records more, which have producers of their own
 //!                 + 2 × max_connections × 1 MiB       HTTP/2 flow-control windows that nobody reads; usually nothing
 //!                 + concurrent zstd requests × 8 MiB  the window step zstd takes before it can be counted
 //!                 + worker_threads × 192 KiB          the step a gzip header takes before it can be counted

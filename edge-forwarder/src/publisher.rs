@@ -89,8 +89,9 @@ pub struct Publisher {
 #[derive(Debug)]
 struct Shared {
     producer: Producer,
-    /// For records that a broker has to judge one by one; started by the first of them.
-    solo: OnceCell<Producer>,
+    /// By signal, for records that a broker has to judge one by one; started by the first of them. A refusal ends the session
+    /// of its producer, so the signals do not share one.
+    solo: [OnceCell<Producer>; 3],
     solo_config: ProducerConfig,
     /// The largest value of a record, in bytes.
     max_value_bytes: usize,
@@ -162,7 +163,7 @@ impl Publisher {
         let identity = Identity::new(&config.edge_id, &routes);
         let shared = Arc::new(Shared {
             producer,
-            solo: OnceCell::new(),
+            solo: Default::default(),
             solo_config: ProducerConfig { max_batch_records: Some(NonZeroU32::MIN), ..producer_config },
             max_value_bytes: config.max_value_bytes(),
             routes,
@@ -301,9 +302,9 @@ impl Shared {
     }
 
     /// The producer whose batches hold one record each.
-    async fn solo(&self) -> Result<&Producer, Unpublished> {
+    async fn solo(&self, signal: Signal) -> Result<&Producer, Unpublished> {
         let start = async || Producer::new(&self.solo_config);
-        self.solo.get_or_try_init(start).await.map_err(|error| {
+        self.solo[signal as usize].get_or_try_init(start).await.map_err(|error| {
             tracing::error!(error = %ErrorChain(&error), "cannot start the producer for single records");
             Unpublished::NotAcknowledged
         })

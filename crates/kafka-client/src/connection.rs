@@ -68,7 +68,9 @@ impl ConnectionStatus {
     /// librdkafka's log line.
     pub(crate) fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
         let role = self.role;
-        if matches!(level, RDKafkaLogLevel::Debug) {
+        // That a setting is called experimental is for who sets it, not for who reads the log.
+        let is_about_settings = facility == "CONFWARN" && line.contains("is experimental");
+        if matches!(level, RDKafkaLogLevel::Debug) || is_about_settings {
             debug!(role, facility, line, "librdkafka");
             return;
         }

@@ -142,7 +142,7 @@ pub const ROWS: &[Row] = rows! {
     "K04" Nothing 0 10 broker::leaders_move, "leaders move again and again";
     "K06" Nothing 2 40 broker::acks_lost, "the broker's ack is lost";
     "K08" Nothing 1 3 broker::topic_missing, "a topic that is not there";
-    "K10" Nothing 0 4 broker::too_large, "too large for client, topic and broker";
+    "K10" Nothing 1 8 broker::too_large, "too large for client, topic and broker";
     "K20" Nothing 0 6 broker::timeouts_expire, "delivery timeouts expire in the client's queue";
     "R01" Nothing 3 100 intake::malformed, "truncated and random bytes, wrong signal";
     "R02" Nothing 1 5 intake::bombs, "compression bombs, lying lengths, nested and joined members";

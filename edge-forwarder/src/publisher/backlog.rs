@@ -52,6 +52,13 @@ pub(super) struct Refused {
     pub(super) was_tried: bool,
 }
 
+impl Refused {
+    /// The partition that refused it, if it was no letter.
+    pub(super) fn partition(&self) -> Option<i32> {
+        self.floors.iter().find(|((is_letter, _), _)| !is_letter).map(|((_, partition), _)| *partition)
+    }
+}
+
 impl Backlog {
     /// `least_room`: what must be left of the quota for the spool to be of use, in bytes; `None` when it makes room by itself.
     pub(crate) fn new(spool: Spool, recovery: &Recovery, least_room: Option<u64>) -> Backlog {

@@ -23,7 +23,7 @@ use tokio::{
 
 use super::{
     Shared,
-    backlog::{Backlog, idle_note},
+    backlog::{Backlog, Refused, idle_note},
     floors::{DoubtAt, Note, Place},
     record::{Record, SentAt},
     route::Route,
@@ -283,7 +283,10 @@ impl Drain {
     }
 
     /// Settles a record that the broker refused in a batch: alone, in parts, or as a dead letter.
-    async fn settle_alone(&mut self, route: &Route, backlog: &Backlog, held: Held) {
+    async fn settle_alone(&mut self, route: &Route, backlog: &Backlog, mut held: Held) {
+        // Its parts are looked for where it was refused, so that is where they go.
+        let refused_in = backlog.sending().refused.get(&held.sequence).and_then(Refused::partition);
+        held.record.partition = held.record.partition.or(refused_in);
         let Some(doubts) = self.doubts_of_refused(route, backlog, &held) else { return self.park(held) };
         if let Err(error) = self.look_for(route, doubts.iter()).await {
             tracing::warn!(signal = self.signal.as_str(), error = %ErrorChain(&error), "cannot read back yet");

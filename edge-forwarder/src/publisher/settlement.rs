@@ -5,8 +5,9 @@
 //! again alone, by the producer whose batches hold one record; only what is refused there is cut smaller, and only a single
 //! item refused there is dead-lettered.
 //!
-//! A record of the backlog that was refused comes here too, without a sender: its parts keep its number, so that after a crash
-//! those that are in the topic already are found there and not sent again.
+//! With a spool that is done from there, so that the sender need not wait, and one at a time, since each refusal ends the
+//! session of what is in flight beside it. The refused record of the backlog comes here again, without a sender: its parts keep
+//! its number, so that those that are in the topic already are found there and not sent again.
 
 use std::{collections::VecDeque, error::Error, sync::Arc};
 
@@ -231,7 +232,8 @@ impl<'a> Settlement<'a> {
                 return Ok(None);
             }
         }
-        let producer = if parcel.is_judged_alone() { shared.solo().await? } else { &shared.producer };
+        let producer =
+            if parcel.is_judged_alone() { shared.solo(self.route.signal).await? } else { &shared.producer };
         parcel.floor = producer_floor(&shared.producer, topic, &parcel.record);
         match shared.send(producer, self.route, &parcel.record) {
             Ok(delivery) => {
@@ -285,8 +287,13 @@ impl<'a> Settlement<'a> {
             DeliveryErrorKind::Record => {
                 topic.note_refused_batch(error);
                 // The broker has refused the batch as a whole, so this record is nowhere.
-                let again = Parcel { state: State::Fresh, is_alone: true, ..parcel };
-                self.waiting.push_back(again);
+                parcel.is_alone = true;
+                if self.route.backlog.is_some() {
+                    parcel.apply(Event::Failed { is_ambiguous: error.is_ambiguous() });
+                    self.unsent.push(parcel);
+                } else {
+                    self.waiting.push_back(Parcel { state: State::Fresh, ..parcel });
+                }
             }
             _ => {
                 parcel.refusal = Some(self.unpublished(topic, error));

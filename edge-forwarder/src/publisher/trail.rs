@@ -3,13 +3,13 @@
 //! Its sender is not waiting any more. A report of the broker resolves the frame; a failure gives it back to the spool, with
 //! what is known of where it may be.
 
-use std::sync::Arc;
+use std::{iter, sync::Arc};
 
 use kafka_client::{Delivered, Delivery, DeliveryError, DeliveryErrorKind};
 use service_runtime::error_chain::ErrorChain;
 use telemetry_wire::Signal;
 use tokio::{
-    sync::OwnedSemaphorePermit,
+    sync::{OnceCell, OwnedSemaphorePermit},
     time::{Instant, timeout},
 };
 
@@ -114,7 +114,7 @@ impl Shared {
     }
 
     fn renew_sessions(&self) {
-        for producer in [Some(&self.producer), self.solo.get()].into_iter().flatten() {
+        for producer in iter::once(&self.producer).chain(self.solo.iter().filter_map(OnceCell::get)) {
             if let Err(error) = producer.renew(self.session_trust) {
                 tracing::error!(error = %ErrorChain(&error), "cannot begin a new session");
             }
@@ -177,7 +177,7 @@ impl Shared {
         let letters = &route.dead_letter_topic;
         let partitions = letters.partitions(&self.producer).unwrap_or(0);
         let of_letter = |partition| ((true, partition), self.producer.floor(letters.name(), partition));
-        let floors = std::iter::once((place, floor)).chain((0..partitions).map(of_letter)).collect();
+        let floors = iter::once((place, floor)).chain((0..partitions).map(of_letter)).collect();
         backlog.sending().refused.entry(sequence).or_insert(Refused { floors, was_tried: false });
     }
 

@@ -1,5 +1,7 @@
 //! Into the spool: what the broker cannot take, and what it does not acknowledge in time.
 
+use std::ops::Range;
+
 use disk_spool::{Frame, Refusal};
 use kafka_client::Delivery;
 
@@ -25,12 +27,23 @@ impl Settlement<'_> {
             debug_assert_eq!(parcel.state.is_safe(), written.is_ok());
         }
         match written {
-            Ok(_) => {
+            Ok(sequences) => {
+                self.note_refused(sequences, &parcels);
                 self.kept(parcels.iter().map(|parcel| parcel.record.items).sum());
                 Ok(())
             }
             Err(None) => Err(reason.unwrap_or(Unpublished::NotAcknowledged)),
             Err(Some(refusal)) => Err(refusal.into()),
+        }
+    }
+
+    /// The broker has refused some of what the spool has now: it goes on alone, and in parts.
+    fn note_refused(&self, sequences: Range<u64>, parcels: &[Parcel]) {
+        let Some(backlog) = &self.route.backlog else { return };
+        for (sequence, parcel) in sequences.zip(parcels).filter(|(_, parcel)| parcel.is_alone) {
+            let record = &parcel.record;
+            let place = (record.letter.is_some(), record.partition.unwrap_or_default());
+            self.shared.note_refused(self.route, backlog, sequence, place, parcel.floor);
         }
     }
 
@@ -63,7 +76,7 @@ impl Settlement<'_> {
         &self,
         parcels: impl Iterator<Item = &Parcel>,
         is_taken: bool,
-    ) -> Result<std::ops::Range<u64>, Option<Refusal>> {
+    ) -> Result<Range<u64>, Option<Refusal>> {
         let Some(backlog) = &self.route.backlog else { return Err(None) };
         let frames: Vec<Frame> =
             parcels.map(|parcel| parcel.record.to_frame(parcel.sent_at(), is_taken)).collect();
