@@ -12,8 +12,9 @@ use service_runtime::{
 };
 use telemetry_wire::{Signal, key::KeyRule, partition::Partitioner, pb::MAX_DEPTH};
 
-use crate::{publisher::DrainConfig, receiver::BodyLimits, spool::SpoolConfig};
+use crate::{filelog::FilelogConfig, publisher::DrainConfig, receiver::BodyLimits, spool::SpoolConfig};
 
+mod filelog;
 mod spool;
 
 /// The OTLP ports registered for gRPC and HTTP.
@@ -59,6 +60,8 @@ pub struct Config {
     pub publisher: PublisherConfig,
     /// Where it waits.
     pub spool: SpoolConfig,
+    /// The log files to read; none without.
+    pub filelog: Option<FilelogConfig>,
     /// Bound on request bytes held, in bytes.
     pub memory_max_bytes: usize,
 }
@@ -132,6 +135,11 @@ impl Config {
             &mut root.section("spool", "The disk that takes what the brokers do not."),
             publisher,
         );
+        let filelog = filelog::read(
+            &mut root.section("filelog", "Log files that are read: those of containers, or any."),
+            spool.directory.as_ref(),
+            publisher.max_value_bytes(),
+        );
         let mut memory = root.section("memory", "Bound on the memory of requests.");
         let budget = memory.value(
             "max_bytes",
@@ -147,7 +155,7 @@ impl Config {
                 format!("at least {needed} bytes, so that one request in JSON can always be decoded and converted"),
             );
         }
-        Config { receivers, publisher, spool, memory_max_bytes: budget.as_usize() }
+        Config { receivers, publisher, spool, filelog, memory_max_bytes: budget.as_usize() }
     }
 }
 

@@ -30,8 +30,10 @@ use telemetry_wire::Signal;
 
 use crate::budget::MemoryBudget;
 
+mod filelog;
 mod spool;
 
+pub(crate) use filelog::FilelogMetrics;
 use spool::SpoolMetrics;
 pub use spool::SpoolObserver;
 
@@ -61,6 +63,7 @@ pub struct Metrics {
     unverifiable: Counter<u64, AtomicU64>,
     producer: Arc<OnceLock<Producer>>,
     spool: SpoolMetrics,
+    filelog: FilelogMetrics,
 }
 
 /// Reads the budget and the connection when the metrics are scraped.
@@ -111,6 +114,7 @@ impl Metrics {
         metrics.register_publisher(registry);
         metrics.register_backlog(registry);
         metrics.spool.register(registry);
+        metrics.filelog.register(registry);
         let producer = Arc::clone(&metrics.producer);
         registry.register_collector(Box::new(StateCollector { budget: budget.clone(), producer }));
         metrics
@@ -136,6 +140,7 @@ impl Metrics {
             unverifiable: Counter::default(),
             producer: Arc::default(),
             spool: SpoolMetrics::unregistered(),
+            filelog: FilelogMetrics::default(),
         }
     }
 
@@ -228,6 +233,11 @@ impl Metrics {
             "Offsets that retention had removed before they could be looked at",
             self.unverifiable.clone(),
         );
+    }
+
+    /// Those of log files.
+    pub(crate) fn filelog(&self) -> FilelogMetrics {
+        self.filelog.clone()
     }
 
     /// A request was answered.

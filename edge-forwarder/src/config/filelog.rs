@@ -1,0 +1,179 @@
+//! The settings of log files.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use service_runtime::{
+    Section, Setting,
+    settings::{ByteSize, choice},
+};
+
+use super::{name_of, positive};
+use crate::filelog::{FilelogConfig, StartAt};
+
+/// Whole batches for the producer, and the memory of a hundred of them is bounded elsewhere.
+const BATCH_BYTES: ByteSize = ByteSize::kib(512);
+
+/// A line is at the topic soon enough for a person who watches, and a quiet log sends few records.
+const LINGER: Duration = Duration::from_millis(200);
+
+/// Below a quarter of the largest record, so that a line and what was read from it always fit.
+const MAX_LINE_BYTES: ByteSize = ByteSize::kib(224);
+
+/// Runtimes cut lines into fragments of 16 KiB, and a fragment is never cut again.
+const MIN_LINE_BYTES: usize = 32 * 1024;
+
+/// A hundred full batches.
+const MEMORY_MAX_BYTES: ByteSize = ByteSize::mib(64);
+
+/// The lines of a stack trace are written together.
+const NEXT_LINE: Duration = Duration::from_millis(500);
+
+/// A runtime writes the fragments of a line as it gets them from the program.
+const REST_OF_LINE: Duration = Duration::from_secs(5);
+
+/// Longer than a writer takes to notice that its file was renamed.
+const ROTATE_WAIT: Duration = Duration::from_secs(5);
+
+/// With inotify only what was not told waits so long.
+const SCAN_INTERVAL: Duration = Duration::from_secs(10);
+
+/// Without it everything does.
+const POLL_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Reads them; `None` when no log file is to be read.
+pub(super) fn read(
+    section: &mut Section<'_>,
+    spool_directory: Option<&PathBuf>,
+    max_value_bytes: usize,
+) -> Option<FilelogConfig> {
+    let include: Vec<String> = section.value(
+        "include",
+        Vec::new(),
+        "Log files to read, with `*`, `?`, `[a-z]` and `**`; for the pods of a node `/var/log/pods/*/*/*.log`. None turns reading of files off. \
+         Rotated files of a log are found by themselves.",
+    );
+    let exclude = section.value("exclude", Vec::new(), "Files that are not read although they match.");
+    let StartAtSetting(start_at) = section.value(
+        "start_at",
+        StartAtSetting(StartAt::Beginning),
+        "Where files begin that are there at the very first start: at their `beginning` or `end`.",
+    );
+    let resource: BTreeMap<String, String> =
+        section.value("resource", BTreeMap::new(), "Resource attributes of all records of log files.");
+    let batch_bytes = section.value(
+        "batch_bytes",
+        BATCH_BYTES,
+        "A batch of one file with so many bytes of records goes at once.",
+    );
+    let linger = positive(section, "linger", LINGER, "How long a batch is collected for.");
+    let max_line_bytes = section.value(
+        "max_line_bytes",
+        MAX_LINE_BYTES,
+        "The longest text of a log record; a longer line is cut into records that say which part they are.",
+    );
+    let memory_max_bytes = section.value(
+        "memory_max_bytes",
+        MEMORY_MAX_BYTES,
+        "Bytes of batches and unfinished records, over all files; beyond them reading waits.",
+    );
+    let next_line = positive(
+        section,
+        "next_line",
+        NEXT_LINE,
+        "How long a record of several lines waits for its next line.",
+    );
+    let rest_of_line = positive(
+        section,
+        "rest_of_line",
+        REST_OF_LINE,
+        "How long a line that came in part waits for its rest.",
+    );
+    let rotate_wait =
+        positive(section, "rotate_wait", ROTATE_WAIT, "How long a rotated file is kept open for late lines.");
+    let scan_interval = positive(
+        section,
+        "scan_interval",
+        SCAN_INTERVAL,
+        "How often all is looked at, in case that a change was not told.",
+    );
+    let poll_interval =
+        positive(section, "poll_interval", POLL_INTERVAL, "The same where the system cannot tell changes.");
+    let config = FilelogConfig {
+        include,
+        exclude,
+        start_at,
+        resource,
+        batch_bytes: batch_bytes.as_usize(),
+        linger,
+        max_line_bytes: max_line_bytes.as_usize(),
+        memory_max_bytes: memory_max_bytes.as_usize(),
+        next_line,
+        rest_of_line,
+        rotate_wait,
+        scan_interval,
+        poll_interval,
+        directory: spool_directory.map(|directory| directory.join("filelog")).unwrap_or_default(),
+    };
+    check(section, &config, spool_directory.is_some(), max_value_bytes);
+    (!config.include.is_empty()).then_some(config)
+}
+
+fn check(section: &mut Section<'_>, config: &FilelogConfig, has_spool: bool, max_value_bytes: usize) {
+    for (key, patterns) in [("include", &config.include), ("exclude", &config.exclude)] {
+        for pattern in patterns {
+            if let Err(reason) = FilelogConfig::check_pattern(pattern) {
+                section.problem(
+                    key,
+                    format!("`{pattern}`: {reason}"),
+                    "an absolute path such as `/var/log/pods/*/*/*.log`",
+                );
+            }
+        }
+    }
+    if !config.include.is_empty() && !has_spool {
+        section.problem(
+            "include",
+            "log files are read, and there is no spool",
+            "set spool.directory: positions are kept there, and what the brokers do not take",
+        );
+    }
+    let largest_line = FilelogConfig::largest_line(max_value_bytes);
+    if !(MIN_LINE_BYTES..=largest_line).contains(&config.max_line_bytes) {
+        section.problem(
+            "max_line_bytes",
+            format!("it is {} bytes", config.max_line_bytes),
+            format!("32KiB to a quarter of kafka.producer.max_message_bytes, here {largest_line} bytes"),
+        );
+    }
+    let least_memory = FilelogConfig::least_memory(max_value_bytes);
+    if config.memory_max_bytes < least_memory {
+        section.problem(
+            "memory_max_bytes",
+            format!("it is {} bytes", config.memory_max_bytes),
+            format!("at least {least_memory} bytes, twice the largest record"),
+        );
+    }
+    if config.batch_bytes == 0 {
+        section.problem("batch_bytes", "it is zero", "a size such as `512KiB`");
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct StartAtSetting(StartAt);
+
+const START_AT: [(&str, StartAtSetting); 2] =
+    [("beginning", StartAtSetting(StartAt::Beginning)), ("end", StartAtSetting(StartAt::End))];
+
+impl Setting for StartAtSetting {
+    fn expected() -> String {
+        "`beginning` or `end`".to_owned()
+    }
+
+    fn from_text(text: &str) -> Result<StartAtSetting, String> {
+        choice(text, &START_AT)
+    }
+
+    fn to_text(&self) -> String {
+        name_of(&START_AT, *self)
+    }
+}

@@ -1,0 +1,563 @@
+//! The one thread that reads all logs.
+//!
+//! ```text
+//!   hints, clock ─► look ─► logs with something to read ─► a quantum of one ─► batch full or due ─► handed over
+//!                                  ▲                  └── next log, round and round ──┘                  │
+//!                                  └──────────────── the position moves ◄── durable ◄───────────────────┘
+//! ```
+//!
+//! A log has one batch under way for each of its files, so the batches of a file are durable in the order of its lines, and
+//! after a crash one position says it all. A log whose batch is not durable yet is not read further than one more batch: the
+//! file is the buffer. Logs take turns of [`QUANTUM_BYTES`](super::work::QUANTUM_BYTES), so that a noisy one does not starve
+//! the others.
+//!
+//! Memory: the scratch buffer, what `filelog.memory_max_bytes` grants to batches and unfinished records, and about a kilobyte
+//! for each open file.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    fs, io,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::{
+    batch::Batch,
+    checkpoint::{Checkpoint, CheckpointStore},
+    discover::{PathPattern, Visitor},
+    family::{Candidate, Look},
+    generation::Progress,
+    identity::FileId,
+    log::{Log, Sealed, Waits},
+    position::Position,
+    sources::Sources,
+    watch::{Bell, Hint, Watcher},
+    work::Work,
+};
+use crate::publisher::unix_nanos;
+
+/// Bytes read in turns before anything else is looked at.
+const ROUND_TURNS: usize = 16;
+
+/// How often a checkpoint follows the positions.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Positions that are kept of files that are not found.
+const MAX_UNPLACED: usize = 10_000;
+
+/// How long a log waits whose memory others hold.
+const NO_ROOM_PAUSE: Duration = Duration::from_millis(20);
+
+/// What is looked for, and how.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) include: Vec<PathPattern>,
+    pub(super) exclude: Vec<PathPattern>,
+    /// Files that are there at the first start are read from their end.
+    pub(super) is_from_end: bool,
+    pub(super) waits: Waits,
+    /// How often everything is looked at, in case that a change was not told.
+    pub(super) scan_interval: Duration,
+    /// The same where changes are not told at all.
+    pub(super) blind_interval: Duration,
+    /// Where archives are unpacked.
+    pub(super) room: PathBuf,
+}
+
+/// A batch to be made durable.
+#[derive(Debug)]
+pub(super) struct Handover {
+    pub(super) ticket: Ticket,
+    pub(super) file: FileId,
+    pub(super) batch: Batch,
+}
+
+/// Whose batch it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ticket {
+    log: u64,
+    generation: u64,
+}
+
+/// How the tailer is spoken to; clones speak to the same.
+#[derive(Debug, Clone)]
+pub(super) struct Line {
+    inbox: Arc<Mutex<Vec<Message>>>,
+    bell: Bell,
+}
+
+/// What it is told.
+#[derive(Debug)]
+pub(super) enum Message {
+    /// Nothing was read before this: these batches of files became durable after the checkpoint.
+    Begin(Vec<(FileId, Position)>),
+    /// The batch is durable.
+    Durable(Ticket),
+    /// Read nothing more, hand over what there is.
+    Finish,
+}
+
+/// Where to look after a crash for what is handed over from now on.
+pub(super) type TakeMark = Box<dyn Fn() -> Vec<u8> + Send>;
+
+/// Reads logs.
+pub(super) struct Tailer {
+    plan: Plan,
+    work: Work,
+    sources: Sources,
+    store: CheckpointStore,
+    take_mark: TakeMark,
+    output: UnboundedSender<Handover>,
+    watcher: Watcher,
+    line: Line,
+    logs: HashMap<u64, Log>,
+    by_path: HashMap<PathBuf, u64>,
+    by_directory: HashMap<PathBuf, HashSet<u64>>,
+    ready: VecDeque<u64>,
+    is_ready: HashSet<u64>,
+    next_number: u64,
+    first_start_ms: i64,
+    /// Positions of files that have not been found yet: a log may show only later.
+    durable: Vec<(FileId, Position)>,
+    /// Nothing was known of any file at the start.
+    is_first_start: bool,
+    phase: Phase,
+    scan_at: Instant,
+    tick_at: Instant,
+    checkpoint_at: Instant,
+    is_dirty: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Files are opened and not read: it is not known yet what of them is durable.
+    Opening,
+    Reading,
+    /// What was read is handed over, nothing more is read.
+    Finishing,
+}
+
+impl Line {
+    pub(super) fn tell(&self, message: Message) {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner).push(message);
+        self.bell.ring();
+    }
+
+    fn take(&self) -> Vec<Message> {
+        std::mem::take(&mut *self.inbox.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Tailer {
+    /// One that knows what the checkpoint knows.
+    pub(super) fn new(
+        plan: Plan,
+        work: Work,
+        sources: Sources,
+        store: CheckpointStore,
+        checkpoint: Option<&Checkpoint>,
+        take_mark: TakeMark,
+        output: UnboundedSender<Handover>,
+    ) -> io::Result<Tailer> {
+        let watcher = Watcher::new()?;
+        let line = Line { inbox: Arc::default(), bell: watcher.bell() };
+        let now = Instant::now();
+        let mut tailer = Tailer {
+            plan,
+            work,
+            sources,
+            store,
+            take_mark,
+            output,
+            watcher,
+            line,
+            logs: HashMap::new(),
+            by_path: HashMap::new(),
+            by_directory: HashMap::new(),
+            ready: VecDeque::new(),
+            is_ready: HashSet::new(),
+            next_number: 0,
+            first_start_ms: checkpoint.map_or_else(first_start_now, |checkpoint| checkpoint.first_start_ms),
+            durable: checkpoint.map_or_else(Vec::new, |checkpoint| checkpoint.unplaced.clone()),
+            is_first_start: checkpoint.is_none(),
+            phase: Phase::Opening,
+            scan_at: now,
+            tick_at: now,
+            checkpoint_at: now,
+            is_dirty: true,
+        };
+        for state in checkpoint.iter().flat_map(|checkpoint| &checkpoint.files) {
+            let number = tailer.number();
+            let log = tailer.log_at(&state.log);
+            tailer.logs.entry(log).and_modify(|log| log.restore(state, number, now));
+        }
+        Ok(tailer)
+    }
+
+    pub(super) fn line(&self) -> Line {
+        self.line.clone()
+    }
+
+    /// Reads until it is told to finish, and everything that was read is durable, or the line's other end gives up.
+    pub(super) fn run(mut self, is_given_up: &dyn Fn() -> bool) {
+        while !(self.is_finished() || is_given_up()) {
+            self.turn(Instant::now());
+        }
+        self.save_checkpoint(self.is_finished());
+    }
+
+    fn is_finished(&self) -> bool {
+        let is_idle = |log: &Log| log.generations.iter().all(|one| !one.is_outstanding() && !one.may_seal());
+        self.phase == Phase::Finishing && self.logs.values().all(is_idle)
+    }
+
+    /// Does what is due, reads for a while if there is something to read, else waits for something to happen.
+    pub(super) fn turn(&mut self, now: Instant) {
+        for message in self.line.take() {
+            self.told(message, now);
+        }
+        let timeout = if self.ready.is_empty() || self.phase == Phase::Opening {
+            self.idle_time(now)
+        } else {
+            Duration::ZERO
+        };
+        for hint in self.watcher.wait(timeout) {
+            self.follow(&hint, Instant::now());
+        }
+        let now = Instant::now();
+        if now >= self.scan_at {
+            self.scan(now);
+        }
+        if self.phase == Phase::Reading {
+            self.read_round();
+        }
+        if now >= self.tick_at {
+            self.tick(now);
+        }
+        if now >= self.checkpoint_at && self.phase != Phase::Opening {
+            self.checkpoint_at = now + CHECKPOINT_INTERVAL;
+            if self.is_dirty {
+                self.save_checkpoint(false);
+            }
+        }
+    }
+
+    fn told(&mut self, message: Message, now: Instant) {
+        match message {
+            Message::Begin(durable) => self.begin(durable, now),
+            Message::Durable(Ticket { log, generation }) => {
+                let Some(of) = self.logs.get_mut(&log) else { return };
+                if let Some(one) = of.generations.iter_mut().find(|one| one.number == generation) {
+                    one.settled();
+                    self.is_dirty = true;
+                }
+                self.hand_over(log, now);
+                self.wake(log);
+            }
+            Message::Finish => {
+                self.phase = Phase::Finishing;
+                let logs: Vec<u64> = self.logs.keys().copied().collect();
+                logs.into_iter().for_each(|log| self.hand_over(log, now));
+            }
+        }
+    }
+
+    /// Now it is known what is durable: reading begins, once a checkpoint says that it has.
+    fn begin(&mut self, durable: Vec<(FileId, Position)>, now: Instant) {
+        self.scan(now);
+        self.durable.extend(durable);
+        for log in self.logs.values_mut() {
+            log.resume(&mut self.durable);
+        }
+        self.durable.truncate(MAX_UNPLACED);
+        self.phase = Phase::Reading;
+        self.is_first_start = false;
+        self.save_checkpoint(false);
+        self.scan(now);
+    }
+
+    fn follow(&mut self, hint: &Hint, now: Instant) {
+        match hint {
+            Hint::Everything => self.scan_at = now,
+            Hint::Grown(path) => match self.by_path.get(path) {
+                Some(log) => self.wake(*log),
+                None => self.wake_owner(path),
+            },
+            Hint::Directory(directory) => {
+                if self.by_directory.contains_key(directory) {
+                    self.look_in(directory, now);
+                }
+                // A pattern may lead through it, or a new file may be in it.
+                self.scan_at = self.scan_at.min(now + self.plan.blind_interval);
+            }
+        }
+    }
+
+    /// A file grew that is not at its log's path any more.
+    fn wake_owner(&mut self, path: &Path) {
+        let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { return };
+        let Some(logs) = self.by_directory.get(directory) else { return };
+        let owns = |log: &&u64| {
+            let own = self.logs.get(log).and_then(|log| log.path.file_name());
+            own.is_some_and(|own| Candidate::is_of(&name.to_string_lossy(), &own.to_string_lossy()))
+        };
+        let owners: Vec<u64> = logs.iter().filter(owns).copied().collect();
+        owners.into_iter().for_each(|log| self.wake(log));
+    }
+
+    fn wake(&mut self, log: u64) {
+        if self.is_ready.insert(log) {
+            self.ready.push_back(log);
+        }
+    }
+
+    /// Looks at everything: new logs, and the files of all of them.
+    fn scan(&mut self, now: Instant) {
+        let interval =
+            if self.watcher.is_blind() { self.plan.blind_interval } else { self.plan.scan_interval };
+        self.scan_at = now + interval;
+        let mut found = Found { watcher: &mut self.watcher, files: Vec::new(), failures: 0 };
+        self.plan.include.iter().for_each(|pattern| pattern.walk(&mut found));
+        let Found { files, failures, .. } = found;
+        (0..failures).for_each(|_| self.work.sink.metrics.count_file_error());
+        for path in files {
+            let is_archive = path.extension().is_some_and(|extension| extension == "gz");
+            if !is_archive && !self.by_path.contains_key(&path) && self.is_wanted(&path) {
+                self.log_at(&path);
+            }
+        }
+        let directories: Vec<PathBuf> = self.by_directory.keys().cloned().collect();
+        directories.iter().for_each(|directory| self.look_in(directory, now));
+    }
+
+    /// Whether a path is to be a log: it is not excluded, and no file of another.
+    fn is_wanted(&self, path: &Path) -> bool {
+        let is_excluded = self.plan.exclude.iter().any(|pattern| pattern.matches(path));
+        !is_excluded && self.sources.is_wanted(path) && !self.is_file_of_another(path)
+    }
+
+    fn is_file_of_another(&self, path: &Path) -> bool {
+        let Some(name) = path.file_name().map(|name| name.to_string_lossy()) else { return true };
+        let others = path.parent().and_then(|directory| self.by_directory.get(directory));
+        others.into_iter().flatten().filter_map(|log| self.logs.get(log)?.path.file_name()).any(|other| {
+            let other = other.to_string_lossy();
+            name != other && Candidate::is_of(&name, &other)
+        })
+    }
+
+    fn log_at(&mut self, path: &Path) -> u64 {
+        if let Some(log) = self.by_path.get(path) {
+            return *log;
+        }
+        let number = self.number();
+        self.logs.insert(number, Log::new(path.to_owned()));
+        self.by_path.insert(path.to_owned(), number);
+        let directory = path.parent().unwrap_or(Path::new("/")).to_owned();
+        self.by_directory.entry(directory).or_default().insert(number);
+        number
+    }
+
+    fn number(&mut self) -> u64 {
+        self.next_number += 1;
+        self.next_number
+    }
+
+    /// Looks at the files of the logs of one directory.
+    fn look_in(&mut self, directory: &Path, now: Instant) {
+        self.watcher.watch(directory);
+        let names = match fs::read_dir(directory) {
+            Ok(entries) => entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect(),
+            Err(_) => Vec::new(),
+        };
+        let logs: Vec<u64> = self.by_directory.get(directory).into_iter().flatten().copied().collect();
+        for number in logs {
+            self.look_at(number, directory, &names, now);
+        }
+    }
+
+    fn look_at(&mut self, number: u64, directory: &Path, names: &[String], now: Instant) {
+        let Tailer { logs, work, plan, next_number, durable, .. } = self;
+        let Some(log) = logs.get_mut(&number) else { return };
+        let own = log.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let of_log = names.iter().filter(|name| Candidate::is_of(name, &own));
+        let candidates: Vec<Candidate> =
+            of_log.filter_map(|name| Candidate::at(directory.join(name)).ok().flatten()).collect();
+        let mut look = Look {
+            next_number,
+            first_start_ms: self.first_start_ms,
+            room: &plan.room,
+            is_from_end: self.is_first_start && plan.is_from_end,
+            durable,
+            now,
+        };
+        log.look(&candidates, &mut look, work);
+        if self.phase == Phase::Opening {
+            return;
+        }
+        log.give_up_missing(work);
+        log.close_finished(&plan.waits, now);
+        if log.is_over() {
+            self.forget(number);
+        } else {
+            self.wake(number);
+        }
+    }
+
+    fn forget(&mut self, number: u64) {
+        let Some(log) = self.logs.remove(&number) else { return };
+        self.is_dirty = true;
+        self.by_path.remove(&log.path);
+        if let Some(directory) = log.path.parent()
+            && let Some(logs) = self.by_directory.get_mut(directory)
+        {
+            logs.remove(&number);
+            if logs.is_empty() {
+                self.by_directory.remove(directory);
+            }
+        }
+    }
+
+    /// Reads from the logs that have something, in turns.
+    fn read_round(&mut self) {
+        for _ in 0..ROUND_TURNS {
+            let Some(number) = self.ready.pop_front() else { return };
+            self.is_ready.remove(&number);
+            self.read_turn(number, Instant::now());
+        }
+    }
+
+    fn read_turn(&mut self, number: u64, now: Instant) {
+        let Some(log) = self.logs.get_mut(&number) else { return };
+        self.work.sink.observed_unix_nano = unix_nanos();
+        self.sources.attributes_of(&log.path, &mut self.work.sink.attributes);
+        let progress = log.read_some(&mut self.work, now);
+        self.is_dirty = true;
+        self.hand_over(number, now);
+        match progress {
+            Ok(Progress::Read) => self.wake(number),
+            Ok(Progress::End | Progress::Full) => {}
+            Ok(Progress::NoRoom) => self.tick_at = self.tick_at.min(now + NO_ROOM_PAUSE),
+            Ok(Progress::Replaced) => {
+                self.work.sink.metrics.count_truncated();
+                if let Some(directory) =
+                    self.logs.get(&number).and_then(|log| Some(log.path.parent()?.to_owned()))
+                {
+                    self.look_in(&directory, now);
+                }
+            }
+            Err(error) => {
+                self.work.sink.metrics.count_file_error();
+                let path = self.logs.get(&number).map(|log| log.path.display().to_string());
+                tracing::warn!(path, %error, "a log file cannot be read; it is tried again");
+            }
+        }
+    }
+
+    /// Hands over the batches of a log that are due.
+    fn hand_over(&mut self, number: u64, now: Instant) {
+        let Tailer { logs, work, plan, sources, output, phase, .. } = self;
+        let Some(log) = logs.get_mut(&number) else { return };
+        if !log.generations.iter().any(|one| one.may_seal()) {
+            return;
+        }
+        let Some(resource) = sources.resource_of(&log.path, now) else { return };
+        let is_last = *phase == Phase::Finishing;
+        let sealed = log.seal(plan.waits.linger, &resource, work, now, is_last);
+        let is_any = !sealed.is_empty();
+        for Sealed { number: generation, file, batch } in sealed {
+            // It fails when the other end is gone, and then this one is told to finish.
+            let _ = output.send(Handover { ticket: Ticket { log: number, generation }, file, batch });
+        }
+        if is_any && *phase == Phase::Reading {
+            self.wake(number);
+        }
+    }
+
+    /// What the clock brings: batches that are due, records whose rest does not come, files that are done with.
+    fn tick(&mut self, now: Instant) {
+        self.tick_at = now + self.plan.waits.linger;
+        if self.phase == Phase::Opening {
+            return;
+        }
+        let numbers: Vec<u64> =
+            self.logs.iter().filter(|(_, log)| log.waits_for_time()).map(|(number, _)| *number).collect();
+        for number in numbers {
+            let Some(log) = self.logs.get_mut(&number) else { continue };
+            self.sources.attributes_of(&log.path, &mut self.work.sink.attributes);
+            if let Err(error) = log.expire(&self.plan.waits, &mut self.work, now) {
+                tracing::warn!(path = %log.path.display(), %error, "a log file cannot be read; it is tried again");
+            }
+            log.close_finished(&self.plan.waits, now);
+            self.hand_over(number, now);
+            self.wake(number);
+        }
+        let (mut lag, mut files) = (0, 0);
+        for log in self.logs.values() {
+            lag += log.lag_bytes();
+            files += log.generations.len();
+        }
+        self.work.sink.metrics.set_state(lag, files, self.logs.len());
+    }
+
+    /// How long nothing is due.
+    fn idle_time(&self, now: Instant) -> Duration {
+        let waits = self.logs.values().any(Log::waits_for_time);
+        let mut until = self.scan_at;
+        if waits {
+            until = until.min(self.tick_at);
+        }
+        if self.is_dirty && self.phase != Phase::Opening {
+            until = until.min(self.checkpoint_at);
+        }
+        until.saturating_duration_since(now)
+    }
+
+    fn save_checkpoint(&mut self, is_clean: bool) {
+        // First the mark: what is handed over after it is found from there, what was durable before it is in the positions.
+        let mark = (self.take_mark)();
+        let files = self.logs.values().flat_map(Log::states).collect();
+        let unplaced = self.durable.clone();
+        let checkpoint = Checkpoint { first_start_ms: self.first_start_ms, is_clean, mark, files, unplaced };
+        match self.store.save(&checkpoint) {
+            Ok(()) => self.is_dirty = false,
+            Err(error) => {
+                self.work.sink.metrics.count_file_error();
+                tracing::error!(%error, "the positions of log files cannot be written; after a crash more is read back");
+            }
+        }
+    }
+}
+
+/// What a walk finds.
+struct Found<'a> {
+    watcher: &'a mut Watcher,
+    files: Vec<PathBuf>,
+    failures: usize,
+}
+
+impl Visitor for Found<'_> {
+    fn directory(&mut self, path: &Path) {
+        self.watcher.watch(path);
+    }
+
+    fn file(&mut self, path: PathBuf) {
+        self.files.push(path);
+    }
+
+    fn failed(&mut self, path: &Path, error: &io::Error) {
+        tracing::warn!(path = %path.display(), %error, "a directory of log files cannot be listed");
+        self.failures += 1;
+    }
+}
+
+/// Files tell time less exactly than the clock, so a second before counts as now.
+fn first_start_now() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64);
+    now - 1000
+}
+
+#[cfg(test)]
+mod tests;

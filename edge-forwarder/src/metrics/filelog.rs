@@ -1,0 +1,119 @@
+//! What the tailing of log files does.
+
+use std::sync::atomic::{AtomicI64, AtomicU64};
+
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    registry::{Registry, Unit},
+};
+
+use super::Counters;
+
+/// The metrics of log files; clones share them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct FilelogMetrics {
+    read_bytes: Counter<u64, AtomicU64>,
+    records: Counter<u64, AtomicU64>,
+    lost_bytes: Counter<u64, AtomicU64>,
+    dropped: Counters<RuleLabels>,
+    parse_errors: Counter<u64, AtomicU64>,
+    format_errors: Counter<u64, AtomicU64>,
+    file_errors: Counter<u64, AtomicU64>,
+    truncated: Counter<u64, AtomicU64>,
+    lag_bytes: Gauge<i64, AtomicI64>,
+    open_files: Gauge<i64, AtomicI64>,
+    logs: Gauge<i64, AtomicI64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RuleLabels {
+    rule: String,
+}
+
+impl FilelogMetrics {
+    pub(super) fn register(&self, registry: &mut Registry) {
+        let bytes = |registry: &mut Registry, name: &str, help: &str, counter: &Counter<u64, AtomicU64>| {
+            registry.register_with_unit(name, help, Unit::Bytes, counter.clone());
+        };
+        bytes(registry, "edge_filelog_read", "Bytes of log files read", &self.read_bytes);
+        bytes(
+            registry,
+            "edge_filelog_lost",
+            "Bytes of log files that were deleted or truncated before they were read",
+            &self.lost_bytes,
+        );
+        let count = |registry: &mut Registry, name: &str, help: &str, counter: &Counter<u64, AtomicU64>| {
+            registry.register(name, help, counter.clone());
+        };
+        count(registry, "edge_filelog_records", "Log records made of lines", &self.records);
+        count(
+            registry,
+            "edge_filelog_parse_errors",
+            "Lines that begin like JSON and are none; their text is kept",
+            &self.parse_errors,
+        );
+        count(
+            registry,
+            "edge_filelog_format_errors",
+            "Lines that are not of their file's format; their text is kept",
+            &self.format_errors,
+        );
+        count(registry, "edge_filelog_file_errors", "Failed operations on log files", &self.file_errors);
+        count(registry, "edge_filelog_truncated_files", "Log files that were truncated", &self.truncated);
+        let dropped = self.dropped.clone();
+        registry.register("edge_filelog_dropped_records", "Log records dropped by a declared rule", dropped);
+        let lag = self.lag_bytes.clone();
+        registry.register_with_unit(
+            "edge_filelog_lag",
+            "Bytes of log files that are not durable yet",
+            Unit::Bytes,
+            lag,
+        );
+        registry.register("edge_filelog_open_files", "Log files that are open", self.open_files.clone());
+        registry.register("edge_filelog_logs", "Logs that are followed", self.logs.clone());
+    }
+
+    pub(crate) fn count_read(&self, bytes: u64) {
+        self.read_bytes.inc_by(bytes);
+    }
+
+    pub(crate) fn count_records(&self, records: u64) {
+        self.records.inc_by(records);
+    }
+
+    pub(crate) fn count_lost(&self, bytes: u64) {
+        self.lost_bytes.inc_by(bytes);
+    }
+
+    pub(crate) fn count_dropped(&self, rule: &str) {
+        self.dropped.get_or_create(&RuleLabels { rule: rule.to_owned() }).inc();
+    }
+
+    pub(crate) fn count_parse_error(&self) {
+        self.parse_errors.inc();
+    }
+
+    pub(crate) fn count_format_error(&self) {
+        self.format_errors.inc();
+    }
+
+    pub(crate) fn count_file_error(&self) {
+        self.file_errors.inc();
+    }
+
+    pub(crate) fn count_truncated(&self) {
+        self.truncated.inc();
+    }
+
+    pub(crate) fn set_state(&self, lag_bytes: u64, open_files: usize, logs: usize) {
+        self.lag_bytes.set(lag_bytes as i64);
+        self.open_files.set(open_files as i64);
+        self.logs.set(logs as i64);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost_bytes.get()
+    }
+}
