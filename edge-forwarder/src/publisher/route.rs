@@ -195,6 +195,7 @@ mod tests {
             partition: None,
             value: vec![0; value].into(),
             letter: None,
+            origin: None,
         }
     }
 
