@@ -36,6 +36,16 @@ impl Mark {
         Mark((number >> 112) as u16)
     }
 
+    /// The mark as it is written down, and back.
+    pub(crate) fn number(self) -> u16 {
+        self.0
+    }
+
+    /// See [`Mark::number`].
+    pub(crate) fn of_number(number: u16) -> Mark {
+        Mark(number)
+    }
+
     /// An incarnation with this mark.
     pub(crate) fn incarnation(self, drawn: u64) -> u64 {
         u64::from(self.0) << 48 | drawn >> 16

@@ -113,7 +113,7 @@ impl Shared {
         report
     }
 
-    fn renew_sessions(&self) {
+    pub(super) fn renew_sessions(&self) {
         for producer in iter::once(&self.producer).chain(self.solo.iter().filter_map(OnceCell::get)) {
             if let Err(error) = producer.renew(self.session_trust) {
                 tracing::error!(error = %ErrorChain(&error), "cannot begin a new session");
@@ -181,13 +181,13 @@ impl Shared {
         backlog.sending().refused.entry(sequence).or_insert(Refused { floors, was_tried: false });
     }
 
-    fn note_failure(&self, route: &Route, is_letter: bool, error: &DeliveryError) {
+    pub(super) fn note_failure(&self, route: &Route, is_letter: bool, error: &DeliveryError) {
         let topic = route.topic_for(is_letter);
         match error.kind() {
             DeliveryErrorKind::Record => topic.note_refused_batch(error),
             DeliveryErrorKind::Topic => topic.note_blocked(error),
             DeliveryErrorKind::Fatal | DeliveryErrorKind::Retryable => {
-                tracing::debug!(topic = topic.name(), error = %ErrorChain(error), "a record goes back to the spool");
+                tracing::debug!(topic = topic.name(), error = %ErrorChain(error), "a record goes to the spool");
             }
         }
     }
