@@ -203,8 +203,7 @@ impl Publisher {
         });
         for signal in Signal::ALL {
             let Some(backlog) = &shared.routes[signal as usize].backlog else { continue };
-            let readback =
-                ReadBack::of_records(&shared.readback, &shared.producer, metrics, backlog.mark());
+            let readback = ReadBack::of_records(&shared.readback, &shared.producer, metrics, backlog.mark());
             let drain = Drain::new(Arc::clone(&shared), signal, readback);
             shared.draining.spawn(drain.run(shared.stop_draining.clone()));
         }

@@ -109,8 +109,15 @@ impl Shared {
             letter: None,
             origin: Some(origin),
         };
-        let patient =
-            Patient { shared: &self, route, backlog, record, state: State::Fresh, floor: 0, is_too_large: false };
+        let patient = Patient {
+            shared: &self,
+            route,
+            backlog,
+            record,
+            state: State::Fresh,
+            floor: 0,
+            is_too_large: false,
+        };
         let outcome = patient.run().await;
         if outcome.is_err() {
             self.metrics.count_refused_items(route.signal, Unpublished::Draining.reason(), items);

@@ -101,6 +101,11 @@ impl TailMark {
         self.floors.iter().find(|floor| floor.place() == place).map(|floor| floor.offset)
     }
 
+    /// Where to look in the spool of this mark, which may have been put in the place of the one that this is about.
+    fn sequence_in(&self, spool: Mark) -> u64 {
+        if self.spool == Some(u32::from(spool.number())) { self.spool_sequence } else { 0 }
+    }
+
     /// Goes back to where `earlier` begins. What that does not name it begins at the beginning of.
     fn reach_back_to(&mut self, earlier: &TailMark) {
         self.floors.retain_mut(|floor| {
@@ -217,9 +222,7 @@ impl Shared {
 
 /// What the spool had of tailed lines from the mark on when it was opened.
 pub(super) async fn spooled_since(backlog: &Backlog, mark: &TailMark) -> io::Result<HashSet<Origin>> {
-    let is_same = mark.spool == Some(u32::from(backlog.mark().number()));
-    let from = if is_same { mark.spool_sequence } else { 0 };
-    let sequences = from..backlog.recovered().below;
+    let sequences = mark.sequence_in(backlog.mark())..backlog.recovered().below;
     let directory = backlog.spool().directory().to_owned();
     let read = tokio::task::spawn_blocking(move || origins_in(&directory, sequences));
     read.await.unwrap_or_else(|failed| Err(io::Error::other(failed)))
@@ -272,6 +275,14 @@ mod tests {
         let _first = outstanding.enter(|| mark(&[], 1));
         let mark = outstanding.mark(|| mark(&[((false, 0), 9)], 2));
         assert_eq!((mark.floor((false, 0)), mark.spool_sequence), (None, 1));
+    }
+
+    #[test]
+    fn a_spool_that_was_put_in_the_place_of_another_is_read_from_its_beginning() {
+        let mark = mark(&[], 20);
+        let sequences = [0xabcd, 0xabce].map(|number| mark.sequence_in(Mark::of_number(number)));
+        assert_eq!(sequences, [20, 0]);
+        assert_eq!(TailMark::default().sequence_in(Mark::of_number(0)), 0);
     }
 
     #[test]

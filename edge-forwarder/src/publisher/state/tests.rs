@@ -142,8 +142,7 @@ impl World {
             let written = World { writing: None, disk: Some(frame), ..self };
             next.push(written.on(Event::Written, machine));
             // Of what the producer has too, nobody need be told that the spool has not.
-            let is_with_producer =
-                matches!(self.state, Some(State::InFlightWriting | State::DoneWriting));
+            let is_with_producer = matches!(self.state, Some(State::InFlightWriting | State::DoneWriting));
             let refused =
                 if self.is_patient && !is_with_producer { Event::Postponed } else { Event::Unwritten };
             next.push(World { writing: None, ..self }.on(refused, machine));
@@ -364,7 +363,8 @@ fn keeping_what_may_be_in_the_topic_as_if_it_were_not_stores_it_twice() {
 
 #[test]
 fn asking_the_topic_before_the_spool_stores_lines_twice() {
-    let fault = explore(State::on, [Look::Topic, Look::Spool]).expect_err("the drain moves a frame in between").0;
+    let fault =
+        explore(State::on, [Look::Topic, Look::Spool]).expect_err("the drain moves a frame in between").0;
     assert_eq!(fault, "stored twice");
     for one in LOOKS {
         assert!(explore(State::on, [one, one]).is_err(), "{one:?} alone does not do");
