@@ -302,7 +302,15 @@ impl RouteConfig {
         let kind = section.value(
             "key",
             KeyKind::None,
-            "What a record's key is made of: `none`, `trace_id`, `resource` (the hash of its attributes) or `attributes`.",
+            match signal {
+                Signal::Logs => {
+                    "What a record's key is made of: `none`, `trace_id`, `resource` (the hash of its attributes) or `attributes`. \
+                     Lines read from files have no key with `trace_id`: those of a file stay together."
+                }
+                _ => {
+                    "What a record's key is made of: `none`, `trace_id`, `resource` (the hash of its attributes) or `attributes`."
+                }
+            },
         );
         let names: Vec<String> = section.value(
             "key_attributes",

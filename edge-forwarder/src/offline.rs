@@ -210,6 +210,10 @@ fn described(signal: Signal, stored: Stored, with_values: bool) -> Value {
             line["partition"] = record.partition.into();
             line["sent_not_below_offset"] = sent.map(|sent| sent.floor).into();
             line["dead_letter"] = record.letter.map(|letter| letter.reason).into();
+            if let Some(origin) = record.origin {
+                line["log_file"] = (*origin.file).into();
+                line["log_file_position"] = origin.position.into();
+            }
             line["value_bytes"] = record.value.len().into();
             if with_values {
                 line["value"] = STANDARD.encode(&record.value).into();

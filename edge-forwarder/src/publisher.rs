@@ -17,6 +17,9 @@
 //! settled by a task of its own: a sender that goes away takes nothing back, and what became of its records is counted. The
 //! tasks are bounded by the memory budget, since each holds its request's reservation until it is answered; what is followed
 //! after that is bounded by the producer's queue.
+//!
+//! Lines of log files come another way, `patient`: nobody can be told to send them again, so they wait until they are safe, and
+//! `tail_mark` tells after a crash which of them are.
 
 use std::{
     hash::{BuildHasher, RandomState},
@@ -40,12 +43,13 @@ use crate::{
     budget::{MemoryBudget, Reservation},
     config::PublisherConfig,
     metrics::Metrics,
-    readback::ReadBack,
+    readback::{ReadBack, ReadBackConfig},
     spool::Backlogs,
 };
 use drain::Drain;
 use route::{Closed, Route};
 use settlement::Settlement;
+use tail_mark::Outstanding;
 
 mod backlog;
 mod dead_letter;
@@ -53,16 +57,22 @@ mod drain;
 mod floors;
 mod outcome;
 mod overdue;
+#[cfg_attr(not(test), expect(dead_code, reason = "the tailer that calls it comes with the next change"))]
+mod patient;
 mod record;
 mod route;
 mod settlement;
 mod state;
+#[cfg_attr(not(test), expect(dead_code, reason = "the tailer that calls it comes with the next change"))]
+mod tail_mark;
 mod topic;
 mod trail;
 
 pub(crate) use backlog::Backlog;
 pub use outcome::{Published, Unpublished};
-pub(crate) use record::{Mark, Record, RecordId};
+#[expect(unused_imports, reason = "the tailer that calls it comes with the next change")]
+pub(crate) use patient::{Abandoned, TailedBatch};
+pub(crate) use record::{Mark, Origin, Record, RecordId};
 
 /// How long the end of the process waits for the broker to take what the producer has; the disk has it too.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);
@@ -106,7 +116,12 @@ struct Shared {
     /// How long the brokers remember a session.
     session_trust: Duration,
     drain: DrainConfig,
+    readback: ReadBackConfig,
     settling: TaskTracker,
+    /// Batches of tailed lines, which wait without an end until they are told to stop.
+    tailing: TaskTracker,
+    stop_tailing: CancellationToken,
+    outstanding: Arc<Outstanding>,
     trailing: TaskTracker,
     draining: TaskTracker,
     stop_draining: CancellationToken,
@@ -174,20 +189,21 @@ impl Publisher {
             patience,
             session_trust: config.session_trust,
             drain: config.drain(),
+            readback: ReadBackConfig {
+                connection: config.producer.connection.clone(),
+                settling: config.settling,
+            },
             settling: TaskTracker::new(),
+            tailing: TaskTracker::new(),
+            stop_tailing: CancellationToken::new(),
+            outstanding: Arc::default(),
             trailing: TaskTracker::new(),
             draining: TaskTracker::new(),
             stop_draining: CancellationToken::new(),
         });
         for signal in Signal::ALL {
             let Some(backlog) = &shared.routes[signal as usize].backlog else { continue };
-            let readback = ReadBack::new(
-                config.producer.connection.clone(),
-                shared.producer.clone(),
-                config.settling,
-                backlog.mark(),
-                metrics.clone(),
-            );
+            let readback = ReadBack::of_records(&shared.readback, &shared.producer, metrics, backlog.mark());
             let drain = Drain::new(Arc::clone(&shared), signal, readback);
             shared.draining.spawn(drain.run(shared.stop_draining.clone()));
         }
@@ -209,11 +225,14 @@ impl Publisher {
         })
     }
 
-    /// Waits until every request taken so far is settled, and leaves what the disk has in order; further requests are refused.
+    /// Waits until every request taken so far is settled, ends the waiting of tailed lines, and leaves what the disk has in order; further requests are refused.
     pub async fn drain(&self) {
         let shared = &self.shared;
         shared.settling.close();
         shared.settling.wait().await;
+        shared.tailing.close();
+        shared.stop_tailing.cancel();
+        shared.tailing.wait().await;
         shared.stop_draining.cancel();
         shared.draining.close();
         shared.draining.wait().await;

@@ -1,4 +1,4 @@
-//! Asks the topics which of this edge's records they have.
+//! Asks the topics which of this edge's records they have, or what they say of the log files that they hold lines of.
 //!
 //! A record that was with a producer when that ended, with its process or with its session, is in its topic or it is not, and
 //! only the topic knows. So before such a record is sent again, its partition is read from the floor that was noted for it to
@@ -8,6 +8,9 @@
 //! *barrier* is put into the partition, a record without items, and its acknowledgement says that everything before it can be
 //! seen. What the dead process or the broken session had given to the network may still be under way; the barrier waits for it,
 //! from the first answer of the partition's leader on (`spool.settling`).
+//!
+//! A tailer asks in the same way after a crash, from the floors of its own checkpoint on: which positions do the records of this
+//! spool have that came later?
 //!
 //! **What is read.** For each partition in question: from the lowest floor of the records in doubt, which is never older than
 //! the last note plus the time for which the edge was away, to the barrier. Each offset is read once: a later question extends
@@ -19,13 +22,15 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    fmt,
+    hash::Hash,
     sync::Arc,
     time::Duration,
 };
 
 use kafka_client::{
     ConnectionConfig, DeliveryError, LookupError, OffsetRange, OutgoingRecord, Producer, RangeRead,
-    RangeReader, SendError,
+    RangeReader, RangeRecord, SendError,
 };
 use telemetry_wire::headers::{Encoding, RecordHeaders};
 use thiserror::Error;
@@ -33,7 +38,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     metrics::Metrics,
-    publisher::{Mark, RecordId},
+    publisher::{Mark, Origin, RecordId},
 };
 
 /// A record in doubt.
@@ -69,48 +74,116 @@ pub(crate) enum ReadBackError {
     NoPlace,
 }
 
-/// Reads partitions, and remembers what it found.
-#[derive(Debug)]
-pub(crate) struct ReadBack {
+/// Reads partitions, and remembers what it found there: one `T` of each record that is of interest.
+pub(crate) struct ReadBack<T> {
     connection: ConnectionConfig,
     producer: Producer,
     settling: Duration,
-    mark: Mark,
     metrics: Metrics,
+    find: Find<T>,
     reader: Option<Arc<RangeReader>>,
-    known: HashMap<(Arc<str>, i32), Known>,
+    known: HashMap<(Arc<str>, i32), Known<T>>,
 }
 
+/// What is of interest in a record with these headers.
+type Find<T> = Arc<dyn Fn(RecordHeaders) -> Option<T> + Send + Sync>;
+
 /// A range of a partition that was read.
-#[derive(Debug, Default)]
-struct Known {
+struct Known<T> {
     from: i64,
     to: i64,
     /// When the last barrier was put, at `to`.
-    barrier_at: Option<Instant>,
-    found: HashSet<RecordId>,
+    barrier_at: Instant,
+    found: HashSet<T>,
 }
 
-impl Known {
+impl<T> Known<T> {
     /// Whether a record in doubt was found if it is there.
     fn is_enough_for(&self, doubt: &Doubt) -> bool {
-        self.from <= doubt.floor && self.barrier_at.is_some_and(|barrier_at| barrier_at >= doubt.since)
+        self.from <= doubt.floor && self.barrier_at >= doubt.since
     }
 }
 
-impl ReadBack {
-    /// `producer` puts the barriers, `settling` after a leader has answered.
-    pub(crate) fn new(
-        connection: ConnectionConfig,
-        producer: Producer,
-        settling: Duration,
+/// How partitions are read back.
+#[derive(Debug, Clone)]
+pub(crate) struct ReadBackConfig {
+    pub(crate) connection: ConnectionConfig,
+    /// How long what was sent over a connection that has ended may be under way.
+    pub(crate) settling: Duration,
+}
+
+impl ReadBack<RecordId> {
+    /// For the numbers of the records that may have been through the spool of this mark. `producer` puts the barriers.
+    pub(crate) fn of_records(
+        config: &ReadBackConfig,
+        producer: &Producer,
+        metrics: &Metrics,
         mark: Mark,
-        metrics: Metrics,
-    ) -> ReadBack {
-        ReadBack { connection, producer, settling, mark, metrics, reader: None, known: HashMap::new() }
+    ) -> ReadBack<RecordId> {
+        let find = move |headers: RecordHeaders| {
+            let (incarnation, sequence) = (headers.incarnation?, headers.sequence?);
+            let id = RecordId { incarnation, sequence, part: headers.part.unwrap_or_default() };
+            mark.is_on(incarnation).then_some(id)
+        };
+        ReadBack::new(config, producer, metrics, find)
     }
 
-    /// Reads whatever is needed to answer [`ReadBack::has`] for these.
+    /// Whether the topic has the record; only records that were looked for can be found.
+    pub(crate) fn has(&self, topic: &str, record: &RecordId) -> bool {
+        self.known.iter().any(|((name, _), known)| &**name == topic && known.found.contains(record))
+    }
+}
+
+impl ReadBack<Origin> {
+    /// For the positions in log files that records of the spools of these marks have.
+    pub(crate) fn of_origins(
+        config: &ReadBackConfig,
+        producer: &Producer,
+        metrics: &Metrics,
+        marks: Vec<Mark>,
+    ) -> ReadBack<Origin> {
+        let find = move |headers: RecordHeaders| {
+            let incarnation = headers.incarnation?;
+            let (file, position) = (headers.file?.into(), headers.file_position?);
+            marks.iter().any(|mark| mark.is_on(incarnation)).then_some(Origin { file, position })
+        };
+        ReadBack::new(config, producer, metrics, find)
+    }
+
+    /// All that was found.
+    pub(crate) fn into_found(self) -> impl Iterator<Item = Origin> {
+        self.known.into_values().flat_map(|known| known.found)
+    }
+}
+
+impl<T: Eq + Hash + Send + 'static> ReadBack<T> {
+    fn new(
+        config: &ReadBackConfig,
+        producer: &Producer,
+        metrics: &Metrics,
+        find: impl Fn(RecordHeaders) -> Option<T> + Send + Sync + 'static,
+    ) -> ReadBack<T> {
+        ReadBack {
+            connection: config.connection.clone(),
+            producer: producer.clone(),
+            settling: config.settling,
+            metrics: metrics.clone(),
+            find: Arc::new(find),
+            reader: None,
+            known: HashMap::new(),
+        }
+    }
+
+    /// How many partitions a topic has; `None` when there is no such topic.
+    ///
+    /// # Errors
+    /// A broker does not answer.
+    pub(crate) async fn partition_count(&mut self, topic: &str) -> Result<Option<i32>, ReadBackError> {
+        let (reader, topic) = (self.reader()?, topic.to_owned());
+        blocking(move || reader.partition_count(&topic)).await
+    }
+
+    /// Reads whatever there is to find of these.
     ///
     /// # Errors
     /// A broker does not answer. What was read stays known; the question may be asked again.
@@ -136,11 +209,6 @@ impl ReadBack {
         Ok(())
     }
 
-    /// Whether the topic has the record; only records that were looked for can be found.
-    pub(crate) fn has(&self, topic: &str, record: &RecordId) -> bool {
-        self.known.iter().any(|((name, _), known)| &**name == topic && known.found.contains(record))
-    }
-
     /// Forgets what was found: nothing is in doubt any more.
     pub(crate) fn forget(&mut self) {
         self.known.clear();
@@ -160,9 +228,10 @@ impl ReadBack {
                 found.extend(self.read(&place, from, to).await?);
             }
         }
-        let known = self.known.entry(place).or_default();
-        found.extend(known.found.drain());
-        *known = Known { from: from.min(floor), to: to.max(end), barrier_at: Some(barrier_at), found };
+        if let Some(known) = self.known.remove(&place) {
+            found.extend(known.found);
+        }
+        self.known.insert(place, Known { from: from.min(floor), to: to.max(end), barrier_at, found });
         Ok(())
     }
 
@@ -191,11 +260,11 @@ impl ReadBack {
         (topic, partition): &(Arc<str>, i32),
         from: i64,
         to: i64,
-    ) -> Result<HashSet<RecordId>, ReadBackError> {
+    ) -> Result<HashSet<T>, ReadBackError> {
         tracing::info!(%topic, partition, from, to, "reading back");
         let range = OffsetRange { topic: topic.to_string(), partition: *partition, from, to };
-        let (reader, mark) = (self.reader()?, self.mark);
-        let (found, read) = blocking(move || read_range(&reader, &range, mark)).await?;
+        let (reader, find) = (self.reader()?, Arc::clone(&self.find));
+        let (found, read) = blocking(move || read_range(&reader, &range, find.as_ref())).await?;
         let RangeRead { records, bytes, missing } = read;
         tracing::info!(%topic, partition, records, bytes, own = found.len(), missing, "read back");
         self.metrics.count_read_back(&read);
@@ -211,22 +280,25 @@ impl ReadBack {
     }
 }
 
-/// Every record in the range that may have been through this spool, by its number.
-fn read_range(
+/// What is of interest in the records of the range.
+fn read_range<T: Eq + Hash>(
     reader: &RangeReader,
     range: &OffsetRange,
-    mark: Mark,
-) -> Result<(HashSet<RecordId>, RangeRead), LookupError> {
+    find: &dyn Fn(RecordHeaders) -> Option<T>,
+) -> Result<(HashSet<T>, RangeRead), LookupError> {
     let mut found = HashSet::new();
-    let read = reader.read(range, |record| {
-        let headers = RecordHeaders::decode(record.headers.iter().copied());
-        if let (Some(incarnation), Some(sequence)) = (headers.incarnation, headers.sequence)
-            && mark.is_on(incarnation)
-        {
-            found.insert(RecordId { incarnation, sequence, part: headers.part.unwrap_or_default() });
-        }
-    })?;
+    let see = |record: &RangeRecord<'_>| {
+        found.extend(find(RecordHeaders::decode(record.headers.iter().copied())));
+    };
+    let read = reader.read(range, see)?;
     Ok((found, read))
+}
+
+impl<T> fmt::Debug for ReadBack<T> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let known: Vec<_> = self.known.keys().collect();
+        formatter.debug_struct("ReadBack").field("known", &known).finish_non_exhaustive()
+    }
 }
 
 async fn blocking<T: Send + 'static>(

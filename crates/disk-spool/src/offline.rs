@@ -1,6 +1,6 @@
 //! Looking at a spool's directory, and mending it, without the daemon that owns it.
 //!
-//! [`list`], [`verify`] and [`frames`] take no lock and change nothing: they work on a read-only disk and beside a running
+//! [`list`], [`verify`], [`frames`] and [`frames_from`] take no lock and change nothing: they work on a read-only disk and beside a running
 //! daemon, which may be adding to the last segment, so an unfinished frame at its end is no finding. [`repair`] is what
 //! opening does, and needs the directory for itself.
 
@@ -112,9 +112,25 @@ pub fn verify(directory: &Path) -> io::Result<Listing> {
 
 /// Shows every frame, in order, until the visitor has seen enough.
 pub fn frames(directory: &Path, visit: &mut dyn FnMut(Stored) -> ControlFlow<()>) -> io::Result<()> {
+    frames_from(directory, 0, visit)
+}
+
+/// Shows the frames from a sequence on; segments that end before it are not read.
+///
+/// Beside a running daemon the last frames may be some that are not synced yet, so whoever wants only what is durable ends at a
+/// sequence that is known to be.
+pub fn frames_from(
+    directory: &Path,
+    from: u64,
+    visit: &mut dyn FnMut(Stored) -> ControlFlow<()>,
+) -> io::Result<()> {
     let survey = survey(&Disk, directory, false)?;
-    for surveyed in &survey.segments {
-        match walk(directory, &survey, surveyed, visit) {
+    let mut visit = |stored| match stored {
+        Stored::Frame { sequence, .. } if sequence < from => ControlFlow::Continue(()),
+        stored => visit(stored),
+    };
+    for surveyed in survey.segments.iter().filter(|surveyed| surveyed.segment.end > from) {
+        match walk(directory, &survey, surveyed, &mut visit) {
             Ok(ControlFlow::Continue(())) => {}
             Ok(ControlFlow::Break(())) => break,
             // The daemon beside us deleted it: everything in it is resolved.

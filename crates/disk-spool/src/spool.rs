@@ -3,6 +3,7 @@
 use std::{
     future::Future,
     ops::Range,
+    path::Path,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll},
@@ -191,6 +192,16 @@ impl Spool {
             segments: state.segments.len(),
             obstacle: state.obstacle.clone(),
         }
+    }
+
+    /// Where its files are.
+    pub fn directory(&self) -> &Path {
+        &self.handle.shared.options.directory
+    }
+
+    /// No frame that is appended from now on has a lower number, in this process or in a later one.
+    pub fn next_sequence(&self) -> u64 {
+        self.handle.shared.state().next_sequence()
     }
 
     /// Writes what waits, checkpoints with the last note, and gives the directory free; blocks.

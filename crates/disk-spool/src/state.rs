@@ -89,6 +89,12 @@ impl State {
         self.available() - self.returned.len() as u64
     }
 
+    /// The sequence after the last frame that is published, or that is known to have been.
+    pub(crate) fn next_sequence(&self) -> u64 {
+        let last = self.segments.last_key_value().map_or(0, |(_, segment)| segment.end);
+        last.max(self.resolved.end())
+    }
+
     pub(crate) fn taken(&self) -> Tally {
         self.taken_tally
     }

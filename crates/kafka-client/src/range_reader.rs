@@ -101,6 +101,22 @@ impl RangeReader {
         Ok(RangeReader { client: settings.create().map_err(refused)? })
     }
 
+    /// How many partitions a topic has; `None` when there is no such topic.
+    ///
+    /// # Errors
+    /// No broker answers in time, or the topic may not be looked at.
+    pub fn partition_count(&self, topic: &str) -> Result<Option<i32>, LookupError> {
+        let metadata = self.client.fetch_metadata(Some(topic), LOOKUP_TIMEOUT).map_err(refused)?;
+        let Some(found) = metadata.topics().iter().find(|candidate| candidate.name() == topic) else {
+            return Ok(None);
+        };
+        match found.error().map(RDKafkaErrorCode::from) {
+            None => Ok(i32::try_from(found.partitions().len()).ok()),
+            Some(RDKafkaErrorCode::UnknownTopic | RDKafkaErrorCode::UnknownTopicOrPartition) => Ok(None),
+            Some(code) => Err(LookupError::Refused(code.into())),
+        }
+    }
+
     /// The offset that the next record of the partition gets.
     ///
     /// # Errors

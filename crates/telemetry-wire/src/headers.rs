@@ -17,6 +17,10 @@ pub const PART: &str = "eventline-part";
 pub const ITEM_COUNT: &str = "eventline-item-count";
 /// When the edge had received the request, in nanoseconds since the epoch.
 pub const RECEIVED_AT: &str = "eventline-received-at";
+/// Names the log file that the record's lines were read from: text that means something to its writer only.
+pub const FILE: &str = "eventline-file";
+/// Where that file's reader stood after the record's lines; its writer's own text too.
+pub const FILE_POSITION: &str = "eventline-file-position";
 /// How the value is encoded; absent means `otlp_proto`.
 pub const ENCODING: &str = "eventline-encoding";
 
@@ -64,6 +68,10 @@ pub struct RecordHeaders {
     pub item_count: Option<u64>,
     /// See [`RECEIVED_AT`].
     pub received_at_unix_nano: Option<u64>,
+    /// See [`FILE`].
+    pub file: Option<String>,
+    /// See [`FILE_POSITION`].
+    pub file_position: Option<String>,
     /// See [`ENCODING`].
     pub encoding: Option<Encoding>,
 }
@@ -95,13 +103,16 @@ impl RecordHeaders {
     /// The headers to write, without those that are unset.
     pub fn encode(&self) -> Vec<(&'static str, Vec<u8>)> {
         let number = |value: Option<u64>| value.map(|value| value.to_string().into_bytes());
+        let text = |value: &Option<String>| value.as_ref().map(|value| value.clone().into_bytes());
         [
-            (EDGE_ID, self.edge_id.as_ref().map(|id| id.clone().into_bytes())),
+            (EDGE_ID, text(&self.edge_id)),
             (INCARNATION, number(self.incarnation)),
             (SEQUENCE, number(self.sequence)),
-            (PART, self.part.as_ref().map(|part| part.clone().into_bytes())),
+            (PART, text(&self.part)),
             (ITEM_COUNT, number(self.item_count)),
             (RECEIVED_AT, number(self.received_at_unix_nano)),
+            (FILE, text(&self.file)),
+            (FILE_POSITION, text(&self.file_position)),
             (ENCODING, self.encoding.as_ref().map(|encoding| encoding.as_str().as_bytes().to_vec())),
         ]
         .into_iter()
@@ -122,6 +133,8 @@ impl RecordHeaders {
                 PART => decoded.part = Some(text.into_owned()),
                 ITEM_COUNT => decoded.item_count = text.parse().ok(),
                 RECEIVED_AT => decoded.received_at_unix_nano = text.parse().ok(),
+                FILE => decoded.file = Some(text.into_owned()),
+                FILE_POSITION => decoded.file_position = Some(text.into_owned()),
                 ENCODING => decoded.encoding = text.parse().ok(),
                 _ => {}
             }
@@ -142,6 +155,8 @@ mod tests {
             part: Some("1.0".into()),
             item_count: Some(200),
             received_at_unix_nano: Some(1_700_000_000_000_000_001),
+            file: Some("fe00-12".into()),
+            file_position: Some("4096".into()),
             encoding: Some(Encoding::OtlpJson),
         }
     }

@@ -28,7 +28,7 @@ pub(crate) struct Backlog {
 #[derive(Debug)]
 pub(super) struct Recovered {
     /// Frames below it are an earlier process's.
-    below: u64,
+    pub(super) below: u64,
     /// What it had written down about them.
     pub(super) note: Note,
 }

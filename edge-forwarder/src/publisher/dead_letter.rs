@@ -13,7 +13,7 @@ impl Record {
     pub(super) fn whole(id: RecordId, received_at: u64, piece: Piece, is_hash: bool) -> Record {
         let Piece { value, items, key, bucket } = piece;
         let (key, hash) = if is_hash { (None, key) } else { (key, None) };
-        Record { id, received_at, items, key, hash, partition: bucket, value, letter: None }
+        Record { id, received_at, items, key, hash, partition: bucket, value, letter: None, origin: None }
     }
 
     /// What was too large to be cut.
@@ -32,6 +32,7 @@ impl Record {
             partition: None,
             value: oversize.head,
             letter: Some(letter),
+            origin: None,
         }
     }
 

@@ -25,7 +25,7 @@ use super::{
     Shared,
     backlog::{Backlog, Refused, idle_note},
     floors::{DoubtAt, Note, Place},
-    record::{Record, SentAt},
+    record::{Record, RecordId, SentAt},
     route::Route,
     settlement::Settlement,
     state::{Action, Event, State},
@@ -53,7 +53,7 @@ const MAX_PARKED: usize = 20_000;
 pub(super) struct Drain {
     shared: Arc<Shared>,
     signal: Signal,
-    readback: ReadBack,
+    readback: ReadBack<RecordId>,
     /// When this process began; nothing of an earlier one was sent later.
     started: Instant,
     /// Whether the checkpoint says that the backlog is being sent.
@@ -83,7 +83,7 @@ struct Parked {
 }
 
 impl Drain {
-    pub(super) fn new(shared: Arc<Shared>, signal: Signal, readback: ReadBack) -> Drain {
+    pub(super) fn new(shared: Arc<Shared>, signal: Signal, readback: ReadBack<RecordId>) -> Drain {
         let now = Instant::now();
         let window = Arc::new(Semaphore::new(shared.drain.window_kib as usize));
         Drain {

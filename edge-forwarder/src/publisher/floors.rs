@@ -64,26 +64,34 @@ pub(super) struct Note {
     pub(super) is_draining: bool,
     /// Where they can be. A partition that is not named here has to be read from its beginning.
     #[prost(message, repeated, tag = "2")]
-    floors: Vec<NoteFloor>,
+    floors: Vec<PlaceFloor>,
 }
 
-#[derive(Clone, PartialEq, Message)]
-struct NoteFloor {
+/// The floor of one partition, as it is written down.
+#[derive(Clone, Copy, PartialEq, Eq, Message)]
+pub(super) struct PlaceFloor {
     #[prost(bool, tag = "1")]
     is_letter: bool,
     #[prost(int32, tag = "2")]
     partition: i32,
     #[prost(int64, tag = "3")]
-    offset: i64,
+    pub(super) offset: i64,
+}
+
+impl PlaceFloor {
+    pub(super) fn new((is_letter, partition): Place, offset: i64) -> PlaceFloor {
+        PlaceFloor { is_letter, partition, offset }
+    }
+
+    pub(super) fn place(&self) -> Place {
+        (self.is_letter, self.partition)
+    }
 }
 
 impl Note {
     /// A note to write: `floors` of every partition that records may be sent to.
     pub(super) fn draining(floors: impl IntoIterator<Item = (Place, i64)>) -> Note {
-        let floors = floors
-            .into_iter()
-            .map(|((is_letter, partition), offset)| NoteFloor { is_letter, partition, offset })
-            .collect();
+        let floors = floors.into_iter().map(|(place, offset)| PlaceFloor::new(place, offset)).collect();
         Note { is_draining: true, floors }
     }
 
@@ -101,9 +109,8 @@ impl Note {
     }
 
     /// Where records can be at `place`.
-    pub(super) fn floor(&self, (is_letter, partition): Place) -> i64 {
-        let is_it = |floor: &&NoteFloor| (floor.is_letter, floor.partition) == (is_letter, partition);
-        self.floors.iter().find(is_it).map_or(0, |floor| floor.offset)
+    pub(super) fn floor(&self, place: Place) -> i64 {
+        self.floors.iter().find(|floor| floor.place() == place).map_or(0, |floor| floor.offset)
     }
 }
 

@@ -4,6 +4,8 @@
 //! to the topic. The head says where the record has been handed to the producer, if it has: after a crash only the topic
 //! knows whether it arrived.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use disk_spool::Frame;
 use kafka_client::OutgoingRecord;
@@ -34,6 +36,16 @@ impl Mark {
         Mark((number >> 112) as u16)
     }
 
+    /// The mark as it is written down, and back.
+    pub(crate) fn number(self) -> u16 {
+        self.0
+    }
+
+    /// See [`Mark::number`].
+    pub(crate) fn of_number(number: u16) -> Mark {
+        Mark(number)
+    }
+
     /// An incarnation with this mark.
     pub(crate) fn incarnation(self, drawn: u64) -> u64 {
         u64::from(self.0) << 48 | drawn >> 16
@@ -60,6 +72,22 @@ pub(crate) struct Record {
     pub(crate) value: Bytes,
     /// Set when it is meant for the dead-letter topic.
     pub(crate) letter: Option<Letter>,
+    /// Set when its items are lines of a log file.
+    pub(crate) origin: Option<Origin>,
+}
+
+/// The log file whose lines a record holds, in words of whoever reads the file. Together they have [`Origin::MAX_BYTES`] at most.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Origin {
+    /// Names the file.
+    pub(crate) file: Arc<str>,
+    /// Where its reader stands after these lines.
+    pub(crate) position: String,
+}
+
+impl Origin {
+    /// Within the room that a record has beside its value.
+    pub(crate) const MAX_BYTES: usize = 1024;
 }
 
 /// Why a record is a dead letter.
@@ -101,6 +129,8 @@ impl Record {
             part: Some(part.clone()).filter(|part| !part.is_empty()),
             item_count: Some(self.items),
             received_at_unix_nano: Some(self.received_at),
+            file: self.origin.as_ref().map(|origin| origin.file.to_string()),
+            file_position: self.origin.as_ref().map(|origin| origin.position.clone()),
             encoding: Some(Encoding::OtlpProto),
         };
         own.encode()
@@ -152,6 +182,10 @@ impl Record {
                 detail: letter.detail.clone(),
                 original_bytes: letter.original_bytes,
             }),
+            origin: self.origin.as_ref().map(|origin| FrameOrigin {
+                file: origin.file.to_string(),
+                position: origin.position.clone(),
+            }),
         };
         Frame {
             head: head.encode_length_delimited_to_vec().into(),
@@ -178,6 +212,7 @@ impl Record {
             partition: head.partition,
             value: payload,
             letter,
+            origin: head.origin.map(|FrameOrigin { file, position }| Origin { file: file.into(), position }),
         };
         Ok((record, head.sent_floor.map(|floor| SentAt { floor })))
     }
@@ -213,6 +248,8 @@ struct FrameHead {
     sent_floor: Option<i64>,
     #[prost(message, optional, tag = "10")]
     letter: Option<FrameLetter>,
+    #[prost(message, optional, tag = "11")]
+    origin: Option<FrameOrigin>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -223,6 +260,14 @@ struct FrameLetter {
     detail: String,
     #[prost(uint64, optional, tag = "3")]
     original_bytes: Option<u64>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct FrameOrigin {
+    #[prost(string, tag = "1")]
+    file: String,
+    #[prost(string, tag = "2")]
+    position: String,
 }
 
 #[cfg(test)]
@@ -239,6 +284,7 @@ mod tests {
             partition: Some(0),
             value: Bytes::from_static(b"value"),
             letter: None,
+            origin: Some(Origin { file: "803-2a".into(), position: "4096".to_owned() }),
         }
     }
 
@@ -258,10 +304,41 @@ mod tests {
             partition: None,
             value: Bytes::new(),
             letter: Some(letter),
+            origin: None,
             ..whole
         };
         let sent = Some(SentAt { floor: 0 });
         assert_eq!(through_the_spool(&bare, sent), (bare.clone(), sent));
+    }
+
+    #[test]
+    fn a_frame_of_a_version_that_read_no_files_is_read_as_before() {
+        // Fields 1 to 5: incarnation 1, sequence 2, part "0", 3 items, received at 4.
+        let head = [9, 1, 0, 0, 0, 0, 0, 0, 0, 16, 2, 26, 1, b'0', 32, 3, 41, 4, 0, 0, 0, 0, 0, 0, 0];
+        let frame = [&[head.len() as u8][..], &head, b"value"].concat();
+        let expected = Record {
+            id: RecordId { incarnation: 1, sequence: 2, part: "0".to_owned() },
+            received_at: 4,
+            key: None,
+            hash: None,
+            partition: None,
+            origin: None,
+            ..record()
+        };
+        assert_eq!(Record::from_payload(frame.into()).unwrap(), (expected, None));
+    }
+
+    #[test]
+    fn parts_and_dead_letters_say_which_file_they_are_of() {
+        let whole = record();
+        let part = whole.part(1, Bytes::new(), 1);
+        let letter = part.clone().refused("no".to_owned());
+        for record in [whole, part, letter] {
+            let headers = record.headers("edge");
+            let headers = RecordHeaders::decode(headers.iter().map(|(name, value)| (*name, &value[..])));
+            let of_file = (headers.file.as_deref(), headers.file_position.as_deref());
+            assert_eq!(of_file, (Some("803-2a"), Some("4096")), "{:?}", record.id);
+        }
     }
 
     #[test]

@@ -153,6 +153,14 @@ impl Route {
         }
     }
 
+    /// The rule for the key of a request that stays whole: one that only looks at its resource, if there is such a rule.
+    pub(super) fn key_of_resources(&self) -> Option<&KeyRule> {
+        match &self.key {
+            KeyRule::None | KeyRule::TraceId => None,
+            rule @ (KeyRule::Resource | KeyRule::Attributes(_)) => Some(rule),
+        }
+    }
+
     /// Whether records have no key and yet are placed by their resource.
     pub(super) fn places_by_resource(&self) -> bool {
         self.signal == Signal::Metrics && self.key == KeyRule::None
@@ -195,6 +203,7 @@ mod tests {
             partition: None,
             value: vec![0; value].into(),
             letter: None,
+            origin: None,
         }
     }
 

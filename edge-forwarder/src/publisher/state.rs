@@ -10,8 +10,12 @@
 //!     │ Written                                      sure it is not there ─► Kept
 //!     ├──────────────────────────────────────────────────────────────────►  ▲ Missing
 //!     │                                              it may be there ────► Doubtful ──Found──► Done
-//!     └─ Unwritten ─► Refused
+//!     ├─ Unwritten ─► Refused
+//!     └─ Postponed ─► Fresh, or Unsure (it may be there): from there only to Writing
 //! ```
+//!
+//! What is `TooLarge` goes from `Fresh` or `InFlight` to `Writing`, and is handed out once it is known to be so. A sender that
+//! can wait has its records `Postponed` where another has them back.
 //!
 //! The sender is told "success" in every state of [`State::is_safe`] and in no other. A record is handed to the producer only
 //! from `Fresh` and `Kept`, where it is certain that its topic does not hold it: that is why none is stored twice. A crash
@@ -43,6 +47,8 @@ pub(crate) enum State {
     Doubtful,
     /// Its topic, or the dead-letter topic, has it.
     Done,
+    /// Only the sender has it, and its topic may have it.
+    Unsure,
     /// The sender keeps it.
     Refused,
 }
@@ -52,8 +58,10 @@ pub(crate) enum State {
 pub(crate) enum Event {
     /// The producer took it.
     Sent,
-    /// The producer cannot take it now.
+    /// The producer cannot take it now, or must not.
     Unsendable,
+    /// It is too large for the topic, or shared a batch that was: nobody has it.
+    TooLarge,
     /// The broker acknowledged it.
     Acked,
     /// The producer gave it up.
@@ -67,6 +75,8 @@ pub(crate) enum Event {
     Written,
     /// The spool does not take it.
     Unwritten,
+    /// The spool does not take it now, and its sender waits.
+    Postponed,
     /// The topic was read, and has it.
     Found,
     /// The topic was read, and does not have it.
@@ -98,6 +108,13 @@ impl State {
             (State::Fresh, Event::Unsendable) => {
                 (State::Writing { is_doubtful: false, is_taken: false }, Write { is_taken: false })
             }
+            (State::Unsure, Event::Unsendable) => {
+                (State::Writing { is_doubtful: true, is_taken: false }, Write { is_taken: false })
+            }
+            // The drain must not have it before it is known how it has to be sent.
+            (State::Fresh | State::InFlight, Event::TooLarge) => {
+                (State::Writing { is_doubtful: false, is_taken: true }, Write { is_taken: true })
+            }
             (State::InFlight, Event::Acked) => (State::Done, None),
             (State::InFlight, Event::Failed { is_ambiguous }) => {
                 (State::Writing { is_doubtful: is_ambiguous, is_taken: false }, Write { is_taken: false })
@@ -115,6 +132,9 @@ impl State {
                 (kept(is_doubtful), if is_taken { GiveBack } else { None })
             }
             (State::Writing { .. }, Event::Unwritten) => (State::Refused, None),
+            (State::Writing { is_doubtful, .. }, Event::Postponed) => {
+                (if is_doubtful { State::Unsure } else { State::Fresh }, None)
+            }
             (State::InFlightKept, Event::Acked) => (State::Done, Resolve),
             (State::InFlightKept, Event::Failed { is_ambiguous }) => (kept(is_ambiguous), GiveBack),
             (State::Kept, Event::Sent) => (State::InFlightKept, None),
@@ -127,6 +147,11 @@ impl State {
     /// Whether nothing can lose it any more, so that the sender may forget it.
     pub(crate) fn is_safe(self) -> bool {
         matches!(self, State::DoneWriting | State::InFlightKept | State::Kept | State::Doubtful | State::Done)
+    }
+
+    /// Whether its topic may have what is being written to the spool, so that the frame has to say from where on.
+    pub(crate) fn is_written_in_doubt(self) -> bool {
+        matches!(self, State::InFlightWriting | State::Writing { is_doubtful: true, .. })
     }
 
     /// Whether it may be handed to the producer: nobody else has it, and its topic does not hold it.

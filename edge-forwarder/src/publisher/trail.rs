@@ -32,12 +32,12 @@ pub(super) struct Trailing {
     floor: i64,
     items: u64,
     reason: Option<&'static str>,
-    origin: Origin,
+    source: Source,
 }
 
 /// Where the record was handed over.
 #[derive(Debug)]
-enum Origin {
+enum Source {
     /// With a request; it is late already.
     Sender,
     /// From the backlog, with its share of the producer's queue, which it loses when it is late: one silent partition must
@@ -48,7 +48,7 @@ enum Origin {
 impl Trailing {
     /// A record of a request that the broker is late with.
     pub(super) fn of_sender(sequence: u64, record: &Record, floor: i64) -> Trailing {
-        Trailing::new(sequence, record, floor, Origin::Sender)
+        Trailing::new(sequence, record, floor, Source::Sender)
     }
 
     /// A record of the backlog.
@@ -58,10 +58,10 @@ impl Trailing {
         floor: i64,
         permit: OwnedSemaphorePermit,
     ) -> Trailing {
-        Trailing::new(sequence, record, floor, Origin::Backlog(Some(permit)))
+        Trailing::new(sequence, record, floor, Source::Backlog(Some(permit)))
     }
 
-    fn new(sequence: u64, record: &Record, floor: i64, origin: Origin) -> Trailing {
+    fn new(sequence: u64, record: &Record, floor: i64, source: Source) -> Trailing {
         Trailing {
             sequence,
             is_letter: record.letter.is_some(),
@@ -69,7 +69,7 @@ impl Trailing {
             floor,
             items: record.items,
             reason: record.letter.as_ref().map(|letter| letter.reason),
-            origin,
+            source,
         }
     }
 }
@@ -96,7 +96,7 @@ impl Shared {
         mut delivery: Delivery,
     ) -> Result<Delivered, DeliveryError> {
         let Trailing { is_letter, partition, .. } = *trailing;
-        if let Origin::Backlog(permit) = &mut trailing.origin {
+        if let Source::Backlog(permit) = &mut trailing.source {
             if let Ok(report) = timeout(self.spool_after, &mut delivery).await {
                 return report;
             }
@@ -113,7 +113,7 @@ impl Shared {
         report
     }
 
-    fn renew_sessions(&self) {
+    pub(super) fn renew_sessions(&self) {
         for producer in iter::once(&self.producer).chain(self.solo.iter().filter_map(OnceCell::get)) {
             if let Err(error) = producer.renew(self.session_trust) {
                 tracing::error!(error = %ErrorChain(&error), "cannot begin a new session");
@@ -135,7 +135,7 @@ impl Shared {
         };
         let (state, action) = State::InFlightKept.on(event);
         let mut sending = backlog.sending();
-        if matches!(trailing.origin, Origin::Backlog(_)) {
+        if matches!(trailing.source, Source::Backlog(_)) {
             sending.floors.leave((is_letter, partition), floor);
         }
         if state == State::Doubtful {
@@ -181,13 +181,13 @@ impl Shared {
         backlog.sending().refused.entry(sequence).or_insert(Refused { floors, was_tried: false });
     }
 
-    fn note_failure(&self, route: &Route, is_letter: bool, error: &DeliveryError) {
+    pub(super) fn note_failure(&self, route: &Route, is_letter: bool, error: &DeliveryError) {
         let topic = route.topic_for(is_letter);
         match error.kind() {
             DeliveryErrorKind::Record => topic.note_refused_batch(error),
             DeliveryErrorKind::Topic => topic.note_blocked(error),
             DeliveryErrorKind::Fatal | DeliveryErrorKind::Retryable => {
-                tracing::debug!(topic = topic.name(), error = %ErrorChain(error), "a record goes back to the spool");
+                tracing::debug!(topic = topic.name(), error = %ErrorChain(error), "a record goes to the spool");
             }
         }
     }

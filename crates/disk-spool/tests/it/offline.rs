@@ -45,6 +45,53 @@ fn listing_and_dump_beside_a_running_spool_show_what_is_pending_and_change_nothi
 }
 
 #[test]
+fn frames_from_a_sequence_on_need_no_older_segments() {
+    let directory = tempfile::tempdir().unwrap();
+    let (spool, _) = open(options(directory.path()));
+    append(&spool, 0..9, 1000);
+    let sequences_from = |from| {
+        let mut seen = Vec::new();
+        let mut note = |stored| {
+            match stored {
+                Stored::Frame { sequence, .. } => seen.push(sequence),
+                Stored::Damage { .. } => seen.push(u64::MAX),
+            }
+            ControlFlow::Continue(())
+        };
+        offline::frames_from(directory.path(), from, &mut note).unwrap();
+        seen
+    };
+    assert_eq!(sequences_from(7), [7, 8]);
+    // Three frames are a segment. The damage of the first one shows only where it is read.
+    let first = directory.path().join(format!("{:020}.seg", 0));
+    let mut bytes = std::fs::read(&first).unwrap();
+    bytes[1300] ^= 1;
+    std::fs::write(&first, &bytes).unwrap();
+    assert_eq!(sequences_from(3), (3..9).collect::<Vec<_>>());
+    assert_eq!(sequences_from(2), [u64::MAX].into_iter().chain(2..9).collect::<Vec<_>>());
+    assert_eq!(sequences_from(9), []);
+    spool.close();
+}
+
+#[test]
+fn no_later_frame_has_a_number_below_the_next_sequence() {
+    let directory = tempfile::tempdir().unwrap();
+    for run in 0..3 {
+        let (spool, recovery) = open(options(directory.path()));
+        let next = spool.next_sequence();
+        assert_eq!((next, recovery.next_sequence), (run * 4, run * 4));
+        append(&spool, 0..4, 1000);
+        assert_eq!(spool.next_sequence(), next + 4);
+        // Wholly resolved segments are deleted with the checkpoint; their numbers stay taken.
+        take_all(&spool);
+        (next..next + 4).for_each(|sequence| spool.resolve(sequence));
+        spool.checkpoint(Bytes::new()).wait().unwrap();
+        assert_eq!(spool.next_sequence(), next + 4);
+        spool.close();
+    }
+}
+
+#[test]
 fn repair_cuts_puts_away_and_says_so_and_a_second_one_finds_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let (spool, _) = open(options(directory.path()));

@@ -212,6 +212,8 @@ async fn a_range_is_read_with_its_headers_and_says_what_retention_took() {
     let read = move |from, to| {
         let reader = RangeReader::new(&connection).unwrap();
         assert_eq!((reader.end(&name, 0).unwrap(), reader.end(&name, 1).unwrap()), (0, 50));
+        assert_eq!(reader.partition_count(&name).unwrap(), Some(2));
+        assert_eq!(reader.partition_count(&format!("{name}-none")).unwrap(), None);
         let mut numbers = Vec::new();
         let range = OffsetRange { topic: name.clone(), partition: 1, from, to };
         let outcome = reader.read(&range, |record| {

@@ -30,6 +30,8 @@ fn record_headers_are_those_of_the_contract() {
         part: Some("1.0".into()),
         item_count: Some(200),
         received_at_unix_nano: Some(1_767_225_600_000_000_000),
+        file: Some("803-2a-77".into()),
+        file_position: Some("4096".into()),
         encoding: Some(Encoding::OtlpProto),
     };
     let text: Vec<(&str, String)> = written
@@ -44,6 +46,8 @@ fn record_headers_are_those_of_the_contract() {
         ("eventline-part", "1.0"),
         ("eventline-item-count", "200"),
         ("eventline-received-at", "1767225600000000000"),
+        ("eventline-file", "803-2a-77"),
+        ("eventline-file-position", "4096"),
         ("eventline-encoding", "otlp_proto"),
     ];
     assert_eq!(text, expected.map(|(name, value)| (name, value.to_owned())));
@@ -59,6 +63,8 @@ fn header_names_are_written_down_in_the_contract() {
         headers::PART,
         headers::ITEM_COUNT,
         headers::RECEIVED_AT,
+        headers::FILE,
+        headers::FILE_POSITION,
         headers::ENCODING,
         dead_letter::REASON,
         dead_letter::DETAIL,

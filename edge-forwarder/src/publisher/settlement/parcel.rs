@@ -46,12 +46,7 @@ impl Parcel {
 
     /// What its frame says of where it may be.
     pub(super) fn sent_at(&self) -> Option<SentAt> {
-        match self.state {
-            State::InFlightWriting | State::Writing { is_doubtful: true, .. } => {
-                Some(SentAt { floor: self.floor })
-            }
-            _ => None,
-        }
+        self.state.is_written_in_doubt().then_some(SentAt { floor: self.floor })
     }
 }
 
