@@ -13,6 +13,7 @@ use tokio::{
 use crate::{
     budget::MemoryBudget,
     config::Config,
+    filelog::{Filelog, FilelogConfig},
     metrics::Metrics,
     publisher::{Obstacles, Publisher},
     receiver::Receiver,
@@ -31,6 +32,7 @@ pub struct App {
     publisher: Publisher,
     receiver: Receiver,
     condition: Condition,
+    filelog: Option<Filelog>,
     grpc: TcpListener,
     http: TcpListener,
 }
@@ -42,11 +44,18 @@ impl App {
         let metrics = runtime.register_metrics(|registry| Metrics::register(registry, &budget));
         let backlogs = open_spools(&config, &metrics).await?;
         let publisher = Publisher::start(&config.publisher, backlogs, &budget, &metrics)?;
+        let filelog_metrics = metrics.filelog();
         let receiver = Receiver::new(config.receivers.clone(), budget.clone(), publisher.clone(), metrics);
         let condition = runtime.readiness().condition("publisher");
+        let max_value_bytes = config.publisher.max_value_bytes();
+        let start = |filelog: &FilelogConfig| {
+            let condition = runtime.readiness().condition("filelog");
+            Filelog::start(filelog, max_value_bytes, &publisher, filelog_metrics, condition)
+        };
+        let filelog = config.filelog.as_ref().map(start).transpose()?;
         let grpc = bind(config.receivers.grpc_listen).await?;
         let http = bind(config.receivers.http_listen).await?;
-        Ok(App { config, runtime, budget, publisher, receiver, condition, grpc, http })
+        Ok(App { config, runtime, budget, publisher, receiver, condition, filelog, grpc, http })
     }
 
     /// Where OTLP/gRPC is served.
@@ -67,7 +76,7 @@ impl App {
     /// Serves until the shutdown token, then drains.
     pub async fn run(self) -> anyhow::Result<()> {
         tracing::info!(grpc = %self.grpc_address()?, http = %self.http_address()?, "receivers listen");
-        let App { config, runtime, publisher, receiver, condition, grpc, http, .. } = self;
+        let App { config, runtime, publisher, receiver, condition, filelog, grpc, http, .. } = self;
         let watching = tokio::spawn(watch_publisher(condition, publisher.clone()));
         let server = &config.receivers.server;
         let shutdown = runtime.shutdown();
@@ -75,6 +84,9 @@ impl App {
             http_server::serve(grpc, receiver.router(), server, shutdown.clone()),
             http_server::serve(http, receiver.router(), server, shutdown),
         );
+        if let Some(filelog) = filelog {
+            filelog.stop().await;
+        }
         publisher.drain().await;
         watching.abort();
         Ok(())

@@ -13,7 +13,32 @@
 //! `identity` says which file is which, `position` how far it was read, `family` and `log` follow a log through its rotations,
 //! `generation` reads one file.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use anyhow::Context;
+use regex::bytes::Regex;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use service_runtime::{
+    CancellationToken, Condition,
+    backoff::{Backoff, BackoffConfig},
+    error_chain::ErrorChain,
+};
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use crate::{
+    budget::MemoryBudget,
+    metrics::FilelogMetrics,
+    publisher::{Abandoned, Origin, Publisher, TailMark, TailedBatch, unix_nanos},
+};
 
 mod archive;
 mod batch;
@@ -34,11 +59,28 @@ mod tailer;
 mod watch;
 mod work;
 
+use checkpoint::{Checkpoint, CheckpointStore};
 use discover::PathPattern;
-use work::Limits;
+use filter::{Filter, RateLimit};
+use identity::FileId;
+use join::JoinRules;
+use log::Waits;
+use multiline::Joining;
+pub(crate) use parse::ParseRules;
+use position::Position;
+use sources::Sources;
+use tailer::{Handover, Line, Message, Plan, Tailer};
+use work::{Limits, Rules, Work};
+
+/// How soon the brokers are asked again what is durable.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// How long the end of the process waits for what was read to become durable; what does not is read again, or found.
+const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Which log files are read, and how.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct FilelogConfig {
     /// Patterns of paths.
     pub include: Vec<String>,
@@ -68,6 +110,27 @@ pub struct FilelogConfig {
     pub poll_interval: Duration,
     /// Where positions are kept.
     pub directory: PathBuf,
+    /// How texts are read.
+    pub(crate) parse: ParseRules,
+    /// How lines are joined to records.
+    pub join: Join,
+    /// Records below this of OpenTelemetry's severity numbers are dropped.
+    pub drop_below: u8,
+    /// Records whose text matches are dropped, by the name of the rule.
+    pub drop_matching: BTreeMap<String, String>,
+    /// Records a second of each log; what comes faster is dropped.
+    pub records_per_second: Option<f64>,
+}
+
+/// Which lines are one record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Join {
+    /// Each by itself.
+    Lines,
+    /// Those of a stack trace.
+    StackTraces,
+    /// Those up to the next that matches.
+    FirstLine(String),
 }
 
 /// Where reading begins in files that are there at the very first start.
@@ -96,5 +159,200 @@ impl FilelogConfig {
     /// The least memory that makes sense.
     pub(crate) fn least_memory(max_value_bytes: usize) -> usize {
         2 * max_value_bytes
+    }
+}
+
+/// Reads log files until it is stopped.
+#[derive(Debug)]
+pub(crate) struct Filelog {
+    line: Line,
+    thread: JoinHandle<()>,
+    is_given_up: Arc<AtomicBool>,
+    asking: CancellationToken,
+}
+
+impl Filelog {
+    /// Opens what is there, and begins to read once it is known what of it is durable already. `condition` tells of it.
+    pub(crate) fn start(
+        config: &FilelogConfig,
+        max_value_bytes: usize,
+        publisher: &Publisher,
+        metrics: FilelogMetrics,
+        condition: Condition,
+    ) -> anyhow::Result<Filelog> {
+        allow_many_files();
+        let store = CheckpointStore::open(&config.directory)
+            .with_context(|| format!("open {} for the positions of log files", config.directory.display()))?;
+        let checkpoint = store.load();
+        let (sender, output) = unbounded_channel();
+        let work = config.work(max_value_bytes, metrics)?;
+        let mark_of = publisher.clone();
+        let take_mark = Box::new(move || mark_of.tail_mark().to_bytes());
+        let sources = Sources::new(&config.resource);
+        let tailer =
+            Tailer::new(config.plan()?, work, sources, store, checkpoint.as_ref(), take_mark, sender)
+                .context("start to watch log files")?;
+        let (line, is_given_up) = (tailer.line(), Arc::new(AtomicBool::new(false)));
+        let given_up = Arc::clone(&is_given_up);
+        let thread = std::thread::Builder::new().name("filelog".to_owned());
+        let thread = thread
+            .spawn(move || tailer.run(&|| given_up.load(Ordering::Acquire)))
+            .context("start the thread that reads log files")?;
+        tokio::spawn(publish(output, publisher.clone(), line.clone()));
+        let asking = CancellationToken::new();
+        tokio::spawn(ask(checkpoint, publisher.clone(), line.clone(), condition, asking.clone()));
+        Ok(Filelog { line, thread, is_given_up, asking })
+    }
+
+    /// Reads no more, and waits a while for what was read to become durable.
+    pub(crate) async fn stop(self) {
+        let Filelog { line, thread, is_given_up, asking } = self;
+        asking.cancel();
+        line.tell(Message::Finish);
+        let joining = tokio::task::spawn_blocking(move || thread.join());
+        let giving_up = async {
+            tokio::time::sleep(FINISH_TIMEOUT).await;
+            is_given_up.store(true, Ordering::Release);
+            line.wake();
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            joined = joining => if !matches!(joined, Ok(Ok(()))) {
+                tracing::error!("the thread that reads log files failed");
+            },
+            () = giving_up => {}
+        }
+    }
+}
+
+/// Publishes what the tailer hands over, each batch by itself.
+async fn publish(mut output: UnboundedReceiver<Handover>, publisher: Publisher, line: Line) {
+    while let Some(Handover { ticket, file, batch }) = output.recv().await {
+        let (publisher, line) = (publisher.clone(), line.clone());
+        tokio::spawn(async move {
+            let origin = Origin { file: file.to_string().into(), position: batch.position.to_string() };
+            let tailed = TailedBatch {
+                request: batch.request,
+                items: batch.items,
+                received_at: unix_nanos(),
+                reservation: batch.reservation,
+                origin,
+            };
+            match publisher.publish_tailed(tailed).await {
+                Ok(landed) => line.tell(Message::Durable(ticket, Some(landed))),
+                // The next process asks what became of it.
+                Err(Abandoned) => {}
+            }
+        });
+    }
+}
+
+/// Finds out what became durable after the checkpoint, however long that takes, and lets the reading begin.
+async fn ask(
+    checkpoint: Option<Checkpoint>,
+    publisher: Publisher,
+    line: Line,
+    condition: Condition,
+    stop: CancellationToken,
+) {
+    let unsettled = checkpoint.filter(|checkpoint| !checkpoint.is_clean);
+    let Some(Checkpoint { mark, .. }) = unsettled else {
+        condition.ready();
+        return line.tell(Message::Begin(Vec::new()));
+    };
+    let mark = TailMark::from_bytes(&mark).unwrap_or_else(|error| {
+        tracing::error!(error = %ErrorChain(&error), "it is not known where to look for the lines of log files; all is read");
+        TailMark::default()
+    });
+    let bounds = BackoffConfig::between(FIRST_PAUSE, LONGEST_PAUSE).unwrap_or_default();
+    let mut backoff = Backoff::new(&bounds);
+    loop {
+        let Some(asked) = stop.run_until_cancelled(publisher.tailed_since(&mark)).await else { return };
+        match asked {
+            Ok(origins) => {
+                tracing::info!(batches = origins.len(), "it is known which lines of log files are durable");
+                condition.ready();
+                return line.tell(Message::Begin(origins.iter().filter_map(position_of).collect()));
+            }
+            Err(error) => {
+                let reason = ErrorChain(&error).to_string();
+                tracing::warn!(
+                    error = reason,
+                    "it cannot be told yet which lines of log files are durable; the files wait"
+                );
+                condition.degraded(format!("log files are not read yet: {reason}"));
+            }
+        }
+        if !backoff.wait(&stop).await {
+            return;
+        }
+    }
+}
+
+fn position_of(origin: &Origin) -> Option<(FileId, Position)> {
+    let file = origin.file.parse().ok()?;
+    let position = origin.position.parse().ok()?;
+    Some((file, position))
+}
+
+/// Each log is an open file, and the usual limit of a process is a thousand.
+fn allow_many_files() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    if let Err(error) = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }) {
+        tracing::warn!(%error, "the limit of open files cannot be raised");
+    }
+}
+
+impl FilelogConfig {
+    fn plan(&self) -> anyhow::Result<Plan> {
+        let patterns = |texts: &[String]| {
+            let pattern =
+                |text: &String| PathPattern::new(text).with_context(|| format!("read the pattern `{text}`"));
+            texts.iter().map(pattern).collect::<anyhow::Result<Vec<_>>>()
+        };
+        let waits = Waits {
+            linger: self.linger,
+            next_line: self.next_line,
+            rest_of_line: self.rest_of_line,
+            rotated: self.rotate_wait,
+        };
+        Ok(Plan {
+            include: patterns(&self.include)?,
+            exclude: patterns(&self.exclude)?,
+            is_from_end: self.start_at == StartAt::End,
+            waits,
+            scan_interval: self.scan_interval,
+            blind_interval: self.poll_interval,
+            room: self.directory.clone(),
+        })
+    }
+
+    fn work(&self, max_value_bytes: usize, metrics: FilelogMetrics) -> anyhow::Result<Work> {
+        let limits = Limits::new(self.batch_bytes, self.max_line_bytes, max_value_bytes);
+        let lines = match &self.join {
+            Join::Lines => None,
+            Join::StackTraces => Some(Joining::default()),
+            Join::FirstLine(pattern) => {
+                Some(Joining::by_first_line(Regex::new(pattern).context("read filelog.line_start")?))
+            }
+        };
+        let burst = |records_per_second: f64| RateLimit {
+            records_per_second,
+            burst: (2.0 * records_per_second).max(1.0),
+        };
+        let rules = Rules {
+            join: JoinRules { lines, max_bytes: self.max_line_bytes },
+            parse: self.parse.clone(),
+            bare: ParseRules::bare(),
+            filter: Filter::new(self.drop_below, &self.drop_matching)
+                .context("read filelog.drop_matching")?,
+            rate_limit: self.records_per_second.map(burst),
+        };
+        Ok(Work::new(rules, limits, MemoryBudget::new(self.memory_max_bytes), metrics))
+    }
+
+    /// Why a pattern of texts is none.
+    pub(crate) fn check_regex(pattern: &str) -> Result<(), String> {
+        Regex::new(pattern).map(|_| ()).map_err(|error| error.to_string())
     }
 }

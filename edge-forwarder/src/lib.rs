@@ -20,7 +20,7 @@
 pub mod app;
 pub mod budget;
 pub mod config;
-mod filelog;
+pub mod filelog;
 pub mod metrics;
 mod offline;
 pub mod publisher;

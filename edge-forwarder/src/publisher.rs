@@ -57,22 +57,20 @@ mod drain;
 mod floors;
 mod outcome;
 mod overdue;
-#[cfg_attr(not(test), expect(dead_code, reason = "the tailer that calls it comes with the next change"))]
 mod patient;
 mod record;
 mod route;
 mod settlement;
 mod state;
-#[cfg_attr(not(test), expect(dead_code, reason = "the tailer that calls it comes with the next change"))]
 mod tail_mark;
 mod topic;
 mod trail;
 
 pub(crate) use backlog::Backlog;
 pub use outcome::{Published, Unpublished};
-#[expect(unused_imports, reason = "the tailer that calls it comes with the next change")]
 pub(crate) use patient::{Abandoned, TailedBatch};
 pub(crate) use record::{Mark, Origin, Record, RecordId};
+pub(crate) use tail_mark::{Landed, TailMark};
 
 /// How long the end of the process waits for the broker to take what the producer has; the disk has it too.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(3);

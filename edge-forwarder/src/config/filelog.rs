@@ -8,7 +8,7 @@ use service_runtime::{
 };
 
 use super::{name_of, positive};
-use crate::filelog::{FilelogConfig, StartAt};
+use crate::filelog::{FilelogConfig, Join, ParseRules, StartAt};
 
 /// Whole batches for the producer, and the memory of a hundred of them is bounded elsewhere.
 const BATCH_BYTES: ByteSize = ByteSize::kib(512);
@@ -98,6 +98,30 @@ pub(super) fn read(
     );
     let poll_interval =
         positive(section, "poll_interval", POLL_INTERVAL, "The same where the system cannot tell changes.");
+    let join = section.value(
+        "join",
+        JoinSetting::StackTraces,
+        "Which lines are one record: `stack_traces` joins those of a trace, `lines` none, `line_start` those up to the next that matches `line_start`.",
+    );
+    let line_start: Option<String> = section.optional(
+        "line_start",
+        "What the first line of a record looks like, as a regular expression, with `join: line_start`.",
+    );
+    let drop_below = section.value(
+        "drop_below",
+        SeveritySetting(0),
+        "Records below this severity are dropped, counted: `none` drops nothing, else one of `debug`, `info`, `warn`, `error`, `fatal`.",
+    );
+    let drop_matching: BTreeMap<String, String> = section.value(
+        "drop_matching",
+        BTreeMap::new(),
+        "Records whose text matches a regular expression are dropped, counted by the rule's name: `probes: '\"path\":\"/health\"'`.",
+    );
+    let records_per_second: Option<f64> = section.optional(
+        "records_per_second",
+        "The most records of each log, with bursts of two seconds; what comes faster is dropped, counted. Unset drops nothing: a log that is too fast waits.",
+    );
+    let parse = ParseRules::read(&mut section.section("parse", "How the text of a record is read."));
     let config = FilelogConfig {
         include,
         exclude,
@@ -113,7 +137,23 @@ pub(super) fn read(
         scan_interval,
         poll_interval,
         directory: spool_directory.map(|directory| directory.join("filelog")).unwrap_or_default(),
+        parse,
+        join: match join {
+            JoinSetting::Lines => Join::Lines,
+            JoinSetting::StackTraces => Join::StackTraces,
+            JoinSetting::LineStart => Join::FirstLine(line_start.clone().unwrap_or_default()),
+        },
+        drop_below: drop_below.0,
+        drop_matching,
+        records_per_second,
     };
+    if (join == JoinSetting::LineStart) != line_start.is_some() {
+        section.problem(
+            "line_start",
+            "`join: line_start` and line_start need each other",
+            "both, or neither",
+        );
+    }
     check(section, &config, spool_directory.is_some(), max_value_bytes);
     (!config.include.is_empty()).then_some(config)
 }
@@ -136,6 +176,23 @@ fn check(section: &mut Section<'_>, config: &FilelogConfig, has_spool: bool, max
             "log files are read, and there is no spool",
             "set spool.directory: positions are kept there, and what the brokers do not take",
         );
+    }
+    let first_line = match &config.join {
+        Join::FirstLine(pattern) => Some(("line_start", pattern)),
+        Join::Lines | Join::StackTraces => None,
+    };
+    let dropped = config.drop_matching.values().map(|pattern| ("drop_matching", pattern));
+    for (key, pattern) in first_line.into_iter().chain(dropped) {
+        if let Err(reason) = FilelogConfig::check_regex(pattern) {
+            section.problem(
+                key,
+                format!("`{pattern}` is no regular expression: {reason}"),
+                "one of Rust's regex crate",
+            );
+        }
+    }
+    if config.records_per_second.is_some_and(|records| !(records > 0.0 && records.is_finite())) {
+        section.problem("records_per_second", "it is not above zero", "a number such as `1000`, or none");
     }
     let largest_line = FilelogConfig::largest_line(max_value_bytes);
     if !(MIN_LINE_BYTES..=largest_line).contains(&config.max_line_bytes) {
@@ -175,5 +232,59 @@ impl Setting for StartAtSetting {
 
     fn to_text(&self) -> String {
         name_of(&START_AT, *self)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum JoinSetting {
+    Lines,
+    StackTraces,
+    LineStart,
+}
+
+const JOINS: [(&str, JoinSetting); 3] = [
+    ("lines", JoinSetting::Lines),
+    ("stack_traces", JoinSetting::StackTraces),
+    ("line_start", JoinSetting::LineStart),
+];
+
+impl Setting for JoinSetting {
+    fn expected() -> String {
+        "one of `lines`, `stack_traces`, `line_start`".to_owned()
+    }
+
+    fn from_text(text: &str) -> Result<JoinSetting, String> {
+        choice(text, &JOINS)
+    }
+
+    fn to_text(&self) -> String {
+        name_of(&JOINS, *self)
+    }
+}
+
+/// A severity, as OpenTelemetry numbers them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct SeveritySetting(u8);
+
+const SEVERITIES: [(&str, SeveritySetting); 6] = [
+    ("none", SeveritySetting(0)),
+    ("debug", SeveritySetting(5)),
+    ("info", SeveritySetting(9)),
+    ("warn", SeveritySetting(13)),
+    ("error", SeveritySetting(17)),
+    ("fatal", SeveritySetting(21)),
+];
+
+impl Setting for SeveritySetting {
+    fn expected() -> String {
+        "one of `none`, `debug`, `info`, `warn`, `error`, `fatal`".to_owned()
+    }
+
+    fn from_text(text: &str) -> Result<SeveritySetting, String> {
+        choice(text, &SEVERITIES)
+    }
+
+    fn to_text(&self) -> String {
+        name_of(&SEVERITIES, *self)
     }
 }

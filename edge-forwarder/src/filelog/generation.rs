@@ -225,11 +225,6 @@ impl Generation {
         self.is_full(work) || self.builder.as_ref().is_some_and(is_due)
     }
 
-    /// When the batch will be due.
-    pub(super) fn due_at(&self, linger: Duration) -> Option<Instant> {
-        self.builder.as_ref().filter(|_| self.may_seal()).map(|builder| builder.since + linger)
-    }
-
     /// Reads some of it into the batch.
     pub(super) fn read_some(&mut self, work: &mut Work, now: Instant) -> io::Result<Progress> {
         if self.is_full(work) {

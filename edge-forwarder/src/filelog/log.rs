@@ -23,6 +23,7 @@ use super::{
     batch::Batch,
     checkpoint::FileState,
     family::Family,
+    filter::Allowance,
     generation::{Generation, Progress},
     identity::FileId,
     position::Position,
@@ -37,6 +38,8 @@ pub(super) struct Log {
     pub(super) generations: VecDeque<Generation>,
     /// The files beside the open ones.
     pub(super) family: Family,
+    /// How many records may come, where that is limited.
+    pub(super) allowance: Allowance,
 }
 
 /// How long things are waited for.
@@ -63,7 +66,7 @@ pub(super) struct Sealed {
 
 impl Log {
     pub(super) fn new(path: PathBuf) -> Log {
-        Log { path, generations: VecDeque::new(), family: Family::default() }
+        Log { path, generations: VecDeque::new(), family: Family::default(), allowance: Allowance::default() }
     }
 
     /// A file that the checkpoint knows.

@@ -37,7 +37,7 @@ use super::{
     watch::{Bell, Hint, Watcher},
     work::Work,
 };
-use crate::publisher::unix_nanos;
+use crate::publisher::{Landed, unix_nanos};
 
 /// Bytes read in turns before anything else is looked at.
 const ROUND_TURNS: usize = 16;
@@ -94,8 +94,8 @@ pub(super) struct Line {
 pub(super) enum Message {
     /// Nothing was read before this: these batches of files became durable after the checkpoint.
     Begin(Vec<(FileId, Position)>),
-    /// The batch is durable.
-    Durable(Ticket),
+    /// The batch is durable; marks lead to it until its position has moved.
+    Durable(Ticket, Option<Landed>),
     /// Read nothing more, hand over what there is.
     Finish,
 }
@@ -125,6 +125,7 @@ pub(super) struct Tailer {
     /// Nothing was known of any file at the start.
     is_first_start: bool,
     phase: Phase,
+    has_begun: bool,
     scan_at: Instant,
     tick_at: Instant,
     checkpoint_at: Instant,
@@ -143,6 +144,11 @@ enum Phase {
 impl Line {
     pub(super) fn tell(&self, message: Message) {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner).push(message);
+        self.bell.ring();
+    }
+
+    /// Makes the tailer look at what has changed around it.
+    pub(super) fn wake(&self) {
         self.bell.ring();
     }
 
@@ -184,6 +190,7 @@ impl Tailer {
             durable: checkpoint.map_or_else(Vec::new, |checkpoint| checkpoint.unplaced.clone()),
             is_first_start: checkpoint.is_none(),
             phase: Phase::Opening,
+            has_begun: false,
             scan_at: now,
             tick_at: now,
             checkpoint_at: now,
@@ -206,7 +213,10 @@ impl Tailer {
         while !(self.is_finished() || is_given_up()) {
             self.turn(Instant::now());
         }
-        self.save_checkpoint(self.is_finished());
+        // Of what was never read the old checkpoint knows more.
+        if self.has_begun {
+            self.save_checkpoint(self.is_finished());
+        }
     }
 
     fn is_finished(&self) -> bool {
@@ -237,7 +247,7 @@ impl Tailer {
         if now >= self.tick_at {
             self.tick(now);
         }
-        if now >= self.checkpoint_at && self.phase != Phase::Opening {
+        if now >= self.checkpoint_at && self.has_begun {
             self.checkpoint_at = now + CHECKPOINT_INTERVAL;
             if self.is_dirty {
                 self.save_checkpoint(false);
@@ -248,11 +258,12 @@ impl Tailer {
     fn told(&mut self, message: Message, now: Instant) {
         match message {
             Message::Begin(durable) => self.begin(durable, now),
-            Message::Durable(Ticket { log, generation }) => {
+            Message::Durable(Ticket { log, generation }, landed) => {
                 let Some(of) = self.logs.get_mut(&log) else { return };
                 if let Some(one) = of.generations.iter_mut().find(|one| one.number == generation) {
                     one.settled();
                     self.is_dirty = true;
+                    landed.into_iter().for_each(Landed::position_moved);
                 }
                 self.hand_over(log, now);
                 self.wake(log);
@@ -273,7 +284,7 @@ impl Tailer {
             log.resume(&mut self.durable);
         }
         self.durable.truncate(MAX_UNPLACED);
-        self.phase = Phase::Reading;
+        (self.phase, self.has_begun) = (Phase::Reading, true);
         self.is_first_start = false;
         self.save_checkpoint(false);
         self.scan(now);
@@ -433,7 +444,9 @@ impl Tailer {
         let Some(log) = self.logs.get_mut(&number) else { return };
         self.work.sink.observed_unix_nano = unix_nanos();
         self.sources.attributes_of(&log.path, &mut self.work.sink.attributes);
+        self.work.allow(&mut log.allowance, now);
         let progress = log.read_some(&mut self.work, now);
+        log.allowance = self.work.sink.allowance;
         self.is_dirty = true;
         self.hand_over(number, now);
         match progress {
@@ -509,7 +522,7 @@ impl Tailer {
         if waits {
             until = until.min(self.tick_at);
         }
-        if self.is_dirty && self.phase != Phase::Opening {
+        if self.is_dirty && self.has_begun {
             until = until.min(self.checkpoint_at);
         }
         until.saturating_duration_since(now)

@@ -1,8 +1,10 @@
 //! What reading needs beside the file: the rules, the bounds, one buffer for all files, and the making of records.
 
+use std::time::Instant;
+
 use super::{
     batch::Builder,
-    filter::Filter,
+    filter::{Allowance, Filter, RATE_LIMIT, RateLimit},
     join::{JoinRules, Piece},
     parse::{Encoded, LineRecord, Outcome, ParseRules, RecordEncoder},
 };
@@ -32,6 +34,7 @@ pub(super) struct Rules {
     /// For a body whose attributes would be too large.
     pub(super) bare: ParseRules,
     pub(super) filter: Filter,
+    pub(super) rate_limit: Option<RateLimit>,
 }
 
 /// Bounds, in bytes.
@@ -53,7 +56,9 @@ pub(super) struct Sink {
     pub(super) attributes: Vec<u8>,
     pub(super) observed_unix_nano: u64,
     pub(super) metrics: FilelogMetrics,
-    pub(super) record_bytes: usize,
+    /// Of the log at hand.
+    pub(super) allowance: Allowance,
+    record_bytes: usize,
 }
 
 impl Work {
@@ -63,9 +68,18 @@ impl Work {
             attributes: Vec::new(),
             observed_unix_nano: 0,
             metrics,
+            allowance: Allowance::default(),
             record_bytes: limits.record_bytes,
         };
         Work { rules, limits, budget, scratch: vec![0; limits.scratch_bytes()], sink }
+    }
+
+    /// What comes next is a log's that may have so many records.
+    pub(super) fn allow(&mut self, allowance: &mut Allowance, now: Instant) {
+        if let Some(limit) = &self.rules.rate_limit {
+            allowance.refill(limit, now);
+        }
+        self.sink.allowance = *allowance;
     }
 }
 
@@ -107,7 +121,10 @@ impl Sink {
         let start = builder.records.len();
         let Encoded { severity_number, outcome } =
             self.encoder.append(&rules.parse, &line, &mut builder.records);
-        if let Some(rule) = rules.filter.verdict(severity_number, piece.text) {
+        let mut too_fast = || rules.rate_limit.is_some() && !self.allowance.take();
+        let rule =
+            rules.filter.verdict(severity_number, piece.text).or_else(|| too_fast().then_some(RATE_LIMIT));
+        if let Some(rule) = rule {
             builder.records.truncate(start);
             return self.metrics.count_dropped(rule);
         }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64};
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    metrics::{counter::Counter, gauge::Gauge},
     registry::{Registry, Unit},
 };
 

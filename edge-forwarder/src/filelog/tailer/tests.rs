@@ -94,8 +94,9 @@ impl Scene {
         let rules = Rules {
             join: JoinRules { lines: None, max_bytes: self.limits.line_bytes },
             parse: ParseRules::default(),
-            bare: ParseRules::default(),
+            bare: ParseRules::bare(),
             filter: Filter::default(),
+            rate_limit: None,
         };
         let work = Work::new(rules, self.limits, MemoryBudget::new(1 << 20), self.metrics.clone());
         let sources = Sources::new(&BTreeMap::new());
@@ -126,7 +127,7 @@ impl Scene {
         }
         if is_told {
             let line = running.tailer.line();
-            running.untold.drain(..).for_each(|ticket| line.tell(Message::Durable(ticket)));
+            running.untold.drain(..).for_each(|ticket| line.tell(Message::Durable(ticket, None)));
         }
     }
 
