@@ -18,6 +18,7 @@
 pub mod arena;
 pub mod catalogue;
 pub mod clock;
+pub mod container;
 pub mod edge;
 pub mod injection;
 pub mod item;

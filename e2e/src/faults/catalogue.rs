@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 
 use super::arena::Arena;
 use super::outcome::Outcome;
-use super::rows::{broker, connections, crash, disk, hub, intake, segments, time};
+use super::rows::{broker, connections, crash, disk, hub, intake, segments, tail, time};
 
 /// One fault.
 #[derive(Clone, Copy)]
@@ -152,6 +152,15 @@ pub const ROWS: &[Row] = rows! {
     "R10" Nothing 1 3 intake::huge_items, "10 MB attribute, 100,000 attributes, key of 1 MiB";
     "R12" Nothing 1 5 intake::strange_text, "invalid UTF-8, lone surrogates, NUL";
     "R18" Nothing 0 3 intake::overload, "many times what can be taken (10 s each)";
+    "T01" Nothing 1 6 tail::renamed, "log renamed again and again, 10,000 lines/s";
+    "T02" Nothing 1 5 tail::rotated_unseen, "rotated twice unseen, the older one compressed, the oldest deleted";
+    "T03" Nothing 1 10 tail::copied_and_truncated, "log copied and truncated";
+    "T04" Nothing 1 10 tail::inode_reused, "inode reused by a file of the same length";
+    "T06" Nothing 1 5 tail::fragments, "lines in fragments, cut by rotations";
+    "T09" Nothing 8 200 tail::killed_while_rotating, "SIGKILL at random moments while logs rotate and the broker comes and goes";
+    "T14" Nothing 1 3 tail::spool_full, "spool at its quota and no broker: the files wait";
+    "T17" Nothing 0 4 tail::clock_jumps, "clock +1 h, -1 h, 1970 while logs are read";
+    "T18" Nothing 1 5 tail::strange_files, "a line of 10 MB, loops of links, files that vanish, a file that shrinks";
     "P01" Nothing 2 10 crash::terminated, "SIGTERM under load, broker there and away";
     "N01" Nothing 1 6 broker::cut_off, "edge cut off from the brokers in six ways";
     "N04" Nothing 0 3 hub::hub_cut_off, "hub cut off from the brokers, the edge is not";

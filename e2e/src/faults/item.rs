@@ -29,6 +29,8 @@ const WORD: &str = "faultid";
 pub const MANY_ATTRIBUTES: u32 = 1 << 30;
 /// In the size of an id: one more attribute with a key of so many bytes instead of filling.
 pub const LONG_KEY: u32 = 1 << 29;
+/// In the size of an id: a line of a log file, with so many bytes of filling.
+pub const LINE: u32 = 1 << 28;
 /// Some moment in 2024, in nanoseconds since the epoch.
 const BASE_NANOS: u64 = 1_720_000_000_000_000_000;
 
@@ -39,7 +41,7 @@ pub struct Id {
     pub sender: u32,
     /// Unique with its sender.
     pub number: u64,
-    /// Bytes of filling, or the number to [`MANY_ATTRIBUTES`] or [`LONG_KEY`].
+    /// Bytes of filling, or the number to [`MANY_ATTRIBUTES`], [`LONG_KEY`] or [`LINE`].
     pub padding: u32,
 }
 
@@ -84,7 +86,26 @@ impl Id {
         if self.padding & (MANY_ATTRIBUTES | LONG_KEY) != 0 {
             return String::new();
         }
-        self.repeated(self.padding)
+        self.repeated(self.padding & !LINE)
+    }
+
+    /// The line of a log file that this names: text, JSON of several kinds, what only looks like JSON, and what is no text.
+    #[must_use]
+    pub fn line(self) -> Vec<u8> {
+        let (id, filling) = (self.to_string(), self.filling());
+        let line = match self.number % 6 {
+            0 => self.words(),
+            1 => format!(
+                r#"{{"timestamp":"2026-01-02T03:04:05Z","level":"INFO","id":"{id}","filling":"{filling}"}}"#
+            ),
+            2 => format!(r#"{{"id":"{id}", "broken: {filling}"#),
+            3 => format!(
+                r#"{{"a":1,"a":"two","n":[{{"x":null}}],"big":18446744073709551615,"id":"{id}","\u00e4":"{filling}"}}"#
+            ),
+            4 => return [self.words().as_bytes(), b"\xff\xfe\x00"].concat(),
+            _ => format!("  {id} {filling}  "),
+        };
+        line.into_bytes()
     }
 
     /// The id before the filling: it can be found although only a head of the item is kept.
@@ -210,6 +231,10 @@ pub fn read(signal: Signal, value: &[u8]) -> Result<Vec<Reading>> {
             let request = ExportLogsServiceRequest::decode(value).context("decode logs")?;
             for part in request.resource_logs {
                 for record in part.scope_logs.into_iter().flat_map(|scope| scope.log_records) {
+                    if let Some(reading) = read_line(&record) {
+                        found.push(reading);
+                        continue;
+                    }
                     let id = id_of(&record.attributes);
                     found.push(judge(id, &part.resource, |id| id.log_record() == record));
                 }
@@ -235,6 +260,17 @@ pub fn read(signal: Signal, value: &[u8]) -> Result<Vec<Reading>> {
         }
     }
     Ok(found)
+}
+
+/// A record that was a line of a log file, if it was one.
+fn read_line(record: &LogRecord) -> Option<Reading> {
+    let body = match record.body.as_ref()?.value.as_ref()? {
+        Value::StringValue(text) => text.as_bytes(),
+        Value::BytesValue(bytes) => bytes,
+        _ => return None,
+    };
+    let id = ids_in_head(body).into_iter().next().filter(|id| id.padding & LINE != 0)?;
+    Some(if id.line() == body { Reading::Intact(id) } else { Reading::Bent(id) })
 }
 
 /// The ids that can be seen in bytes that are only the head of a request.

@@ -7,4 +7,5 @@ pub(super) mod disk;
 pub(super) mod hub;
 pub(super) mod intake;
 pub(super) mod segments;
+pub(super) mod tail;
 pub(super) mod time;

@@ -66,9 +66,10 @@ pub(super) fn read(
         "A batch of one file with so many bytes of records goes at once.",
     );
     let linger = positive(section, "linger", LINGER, "How long a batch is collected for.");
+    let largest_line = FilelogConfig::largest_line(max_value_bytes);
     let max_line_bytes = section.value(
         "max_line_bytes",
-        MAX_LINE_BYTES,
+        MAX_LINE_BYTES.min(ByteSize::bytes(largest_line as u64)),
         "The longest text of a log record; a longer line is cut into records that say which part they are.",
     );
     let memory_max_bytes = section.value(
@@ -154,8 +155,11 @@ pub(super) fn read(
             "both, or neither",
         );
     }
+    if config.include.is_empty() {
+        return None;
+    }
     check(section, &config, spool_directory.is_some(), max_value_bytes);
-    (!config.include.is_empty()).then_some(config)
+    Some(config)
 }
 
 fn check(section: &mut Section<'_>, config: &FilelogConfig, has_spool: bool, max_value_bytes: usize) {
@@ -170,7 +174,7 @@ fn check(section: &mut Section<'_>, config: &FilelogConfig, has_spool: bool, max
             }
         }
     }
-    if !config.include.is_empty() && !has_spool {
+    if !has_spool {
         section.problem(
             "include",
             "log files are read, and there is no spool",
