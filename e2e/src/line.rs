@@ -27,7 +27,7 @@ pub struct LineOptions {
     /// Whether the edge has a spool, below `directory`.
     pub has_spool: bool,
     /// Settings of the edge beyond the addresses, as environment variables.
-    pub edge_env: Vec<(&'static str, &'static str)>,
+    pub edge_env: Vec<(&'static str, String)>,
     /// Where the hub bootstraps, when its way to the brokers is another than the edge's.
     pub hub_brokers: Option<String>,
 }
@@ -98,8 +98,8 @@ impl Line {
         let url = format!("{}/readyz", self.edge_admin_url());
         let log = self.options.directory.join("edge-forwarder.log");
         let config = self.edge_config();
-        let edge =
-            Program::start("edge-forwarder", &["--config", text(&config)?], &self.options.edge_env, &log)?;
+        let env: Vec<_> = self.options.edge_env.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let edge = Program::start("edge-forwarder", &["--config", text(&config)?], &env, &log)?;
         self.edge.insert(edge).wait_until_ready(&url).await
     }
 

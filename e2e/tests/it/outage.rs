@@ -49,7 +49,7 @@ async fn without_a_spool_a_broker_that_was_away_refuses_as_retryable_and_takes_a
     let give_up = ("EDGE__KAFKA__PRODUCER__DELIVERY_TIMEOUT", "2s");
     let (line, _directory) = line_with(&endpoints, "broker_away", |options| {
         options.has_spool = false;
-        options.edge_env.push(give_up);
+        options.edge_env.push((give_up.0, give_up.1.to_owned()));
     })
     .await;
     let load = Load::start(&line.sender().unwrap());

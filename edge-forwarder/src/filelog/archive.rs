@@ -14,16 +14,16 @@ use flate2::read::MultiGzDecoder;
 use super::identity::FINGERPRINT_BYTES;
 
 /// The first bytes of what is packed in the file, as far as a fingerprint looks.
-pub(super) fn head(path: &Path) -> io::Result<Vec<u8>> {
+pub(super) fn head(file: &File) -> io::Result<Vec<u8>> {
     let mut head = Vec::new();
-    MultiGzDecoder::new(File::open(path)?).take(FINGERPRINT_BYTES as u64).read_to_end(&mut head)?;
+    unpacking(file)?.take(FINGERPRINT_BYTES as u64).read_to_end(&mut head)?;
     Ok(head)
 }
 
 /// What is packed in the file, as a file with the same offsets; below `from` there is only what makes it known. `room` is a
 /// directory on a disk with room for it.
-pub(super) fn unpacked(path: &Path, from: u64, room: &Path) -> io::Result<File> {
-    let mut packed = MultiGzDecoder::new(File::open(path)?);
+pub(super) fn unpacked(file: &File, from: u64, room: &Path) -> io::Result<File> {
+    let mut packed = unpacking(file)?;
     let mut file = tempfile::tempfile_in(room)?;
     let head = from.min(FINGERPRINT_BYTES as u64);
     let copied = io::copy(&mut packed.by_ref().take(head), &mut file)?;
@@ -33,6 +33,11 @@ pub(super) fn unpacked(path: &Path, from: u64, room: &Path) -> io::Result<File> 
     let end = file.stream_position()?;
     file.set_len(end)?;
     Ok(file)
+}
+
+fn unpacking(mut file: &File) -> io::Result<MultiGzDecoder<&File>> {
+    file.seek(SeekFrom::Start(0))?;
+    Ok(MultiGzDecoder::new(file))
 }
 
 #[cfg(test)]
@@ -59,9 +64,9 @@ mod tests {
     #[test]
     fn offsets_are_those_of_the_file_that_was_packed() {
         let (room, path) = packed(&[b"first\n", b"second\n"]);
-        assert_eq!(head(&path).unwrap(), b"first\nsecond\n");
+        assert_eq!(head(&File::open(&path).unwrap()).unwrap(), b"first\nsecond\n");
         for from in 0..=13 {
-            let file = unpacked(&path, from, room.path()).unwrap();
+            let file = unpacked(&File::open(&path).unwrap(), from, room.path()).unwrap();
             assert_eq!(file.metadata().unwrap().len(), 13);
             let mut whole = [0; 13];
             file.read_exact_at(&mut whole, 0).unwrap();
@@ -73,7 +78,7 @@ mod tests {
     fn what_was_read_is_not_unpacked_again_but_for_the_beginning() {
         let long: Vec<u8> = (0..10_000u32).map(|byte| byte as u8 | 1).collect();
         let (room, path) = packed(&[&long]);
-        let file = unpacked(&path, 5000, room.path()).unwrap();
+        let file = unpacked(&File::open(&path).unwrap(), 5000, room.path()).unwrap();
         let mut read = vec![0; 10_000];
         file.read_exact_at(&mut read, 0).unwrap();
         assert_eq!(read[..FINGERPRINT_BYTES], long[..FINGERPRINT_BYTES]);
@@ -84,13 +89,16 @@ mod tests {
     #[test]
     fn one_that_is_shorter_than_was_read_ends_where_it_ends() {
         let (room, path) = packed(&[b"short\n"]);
-        assert_eq!(unpacked(&path, 100, room.path()).unwrap().metadata().unwrap().len(), 6);
+        assert_eq!(
+            unpacked(&File::open(&path).unwrap(), 100, room.path()).unwrap().metadata().unwrap().len(),
+            6
+        );
     }
 
     #[test]
     fn damage_is_an_error() {
         let (room, path) = packed(&[b"line\n"]);
         fs::write(&path, &fs::read(&path).unwrap()[..12]).unwrap();
-        assert!(unpacked(&path, 0, room.path()).is_err());
+        assert!(unpacked(&File::open(&path).unwrap(), 0, room.path()).is_err());
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     cmp::Reverse,
     collections::HashMap,
-    fs::{self, File},
+    fs::{self, File, Metadata},
     io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -100,7 +100,7 @@ impl Candidate {
         };
         let is_archive = path.extension().is_some_and(|extension| extension == "gz");
         let modified_ms = found.mtime().saturating_mul(1000).saturating_add(found.mtime_nsec() / 1_000_000);
-        let place = (found.dev(), found.ino());
+        let place = place_of(&found);
         Ok(found.is_file().then_some(Candidate { path, place, size: found.len(), modified_ms, is_archive }))
     }
 
@@ -122,12 +122,14 @@ impl Log {
                 one.rotated_at = Some(look.now);
             }
         }
-        let mut found = Vec::new();
+        // One that nobody had written to when it was found may have been rotated, and compressed, before it was read.
+        self.generations.iter_mut().for_each(Generation::know_better);
+        let mut found: Vec<(Age, Generation)> = Vec::new();
         for candidate in candidates {
             if self.is_known(candidate) {
                 continue;
             }
-            match self.examine(candidate, look, work) {
+            match self.examine(candidate, &found, look, work) {
                 Ok(Some(generation)) => found.push((candidate.age(&self.path), generation)),
                 Ok(None) => {}
                 Err(error) if is_gone(&error) => {}
@@ -164,21 +166,29 @@ impl Log {
         is_done || self.generations.iter().any(is_open)
     }
 
-    /// What a file is: one that is looked for, one that was read, or a new one, which is returned.
+    /// What a file is: one that is looked for, one that was read, or a new one, which is returned. `found` are new ones too.
     fn examine(
         &mut self,
         candidate: &Candidate,
+        found: &[(Age, Generation)],
         look: &mut Look<'_>,
         work: &mut Work,
     ) -> io::Result<Option<Generation>> {
-        let head = candidate.head()?;
+        // From here on it is one file, whatever happens to its name. If it is another by now, the next look will tell.
+        let file = File::open(&candidate.path)?;
+        if place_of(&file.metadata()?) != candidate.place {
+            return Ok(None);
+        }
+        let head = candidate.head(&file)?;
         let is_live = candidate.path == self.path;
         let rotated_at = (!is_live).then_some(look.now);
         if let Some(missing) =
             self.generations.iter_mut().find(|one| one.file.is_none() && candidate.is(&one.id, &head))
         {
-            let file = candidate.open(missing.offset(), look.room)?;
+            let file = candidate.content(file, missing.offset(), look.room)?;
             let lost = missing.found(file, rotated_at)?;
+            let (path, offset, generation) = (candidate.path.display(), missing.offset(), missing.number);
+            tracing::debug!(%path, generation, id = %missing.id, offset, "a log file is found again");
             // Where it was another file may come to be.
             (missing.id.device, missing.id.inode) = candidate.place;
             count_lost(&self.path, missing, lost, work);
@@ -192,12 +202,12 @@ impl Log {
             }
             self.family.finished.swap_remove(index);
             let mut again = Generation::known(look.number(), id, Position::at(size), look.now);
-            again.found(candidate.open(size, look.room)?, rotated_at)?;
+            again.found(candidate.content(file, size, look.room)?, rotated_at)?;
             return Ok(Some(again));
         }
-        // A copy is being made of one that is open.
+        // It is a copy that is being made of one that is open.
         let is_copy = |one: &Generation| !one.id.fingerprint.is_empty() && one.id.fingerprint.matches(&head);
-        if self.generations.iter().any(is_copy) {
+        if self.generations.iter().any(is_copy) || found.iter().any(|(_, one)| is_copy(one)) {
             return Ok(None);
         }
         if !is_live && candidate.modified_ms < look.first_start_ms {
@@ -207,11 +217,13 @@ impl Log {
         let (device, inode) = candidate.place;
         let id = FileId { device, inode, fingerprint: Fingerprint::of(&head) };
         let mut new = Generation::known(look.number(), id, Position::default(), look.now);
-        new.found(candidate.open(0, look.room)?, rotated_at)?;
+        new.found(candidate.content(file, 0, look.room)?, rotated_at)?;
         if look.is_from_end && is_live {
             new.resume(Position::at(new.size));
         }
         new.resume_after(look.durable);
+        let (path, offset, generation) = (candidate.path.display(), new.offset(), new.number);
+        tracing::debug!(%path, generation, id = %new.id, offset, "a log file begins");
         Ok(Some(new))
     }
 
@@ -260,12 +272,12 @@ impl Candidate {
         }
     }
 
-    fn head(&self) -> io::Result<Vec<u8>> {
-        if self.is_archive { archive::head(&self.path) } else { Ok(head(&File::open(&self.path)?)?.to_vec()) }
+    fn head(&self, file: &File) -> io::Result<Vec<u8>> {
+        if self.is_archive { archive::head(file) } else { Ok(head(file)?.to_vec()) }
     }
 
-    fn open(&self, from: u64, room: &Path) -> io::Result<File> {
-        if self.is_archive { archive::unpacked(&self.path, from, room) } else { File::open(&self.path) }
+    fn content(&self, file: File, from: u64, room: &Path) -> io::Result<File> {
+        if self.is_archive { archive::unpacked(&file, from, room) } else { Ok(file) }
     }
 
     /// Whether this is that file, or its content in another.
@@ -275,6 +287,10 @@ impl Candidate {
         let may_be = if id.fingerprint.is_empty() { is_same_place && head.is_empty() } else { true };
         may_be && id.fingerprint.matches(head)
     }
+}
+
+fn place_of(found: &Metadata) -> Place {
+    (found.dev(), found.ino())
 }
 
 fn place(id: &FileId) -> Place {

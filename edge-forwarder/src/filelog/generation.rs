@@ -136,6 +136,18 @@ impl Generation {
         Ok(lost)
     }
 
+    /// A file that has grown is better known by how it begins.
+    pub(super) fn know_better(&mut self) {
+        if !self.id.fingerprint.is_short() {
+            return;
+        }
+        if let Some(Ok(head)) = self.file.as_ref().map(head)
+            && self.id.fingerprint.matches(&head)
+        {
+            self.id.fingerprint = Fingerprint::of(&head);
+        }
+    }
+
     /// Whether it is the file of that name, which may have been given when it was shorter.
     fn is(&self, file: &FileId) -> bool {
         let is_same_place = (file.device, file.inode) == (self.id.device, self.id.inode);
@@ -162,6 +174,14 @@ impl Generation {
     /// Bytes that are there and were not read.
     pub(super) fn unread(&self) -> u64 {
         self.size.saturating_sub(self.read)
+    }
+
+    /// Takes note of how large it is now.
+    pub(super) fn look_at_size(&mut self) {
+        // What cannot be asked now has the size that it had.
+        if let Some(Ok(found)) = self.file.as_ref().map(File::metadata) {
+            self.size = self.size.max(found.len());
+        }
     }
 
     /// The size of its file now.

@@ -347,7 +347,7 @@ impl Tailer {
     /// Whether a path is to be a log: it is not excluded, and no file of another.
     fn is_wanted(&self, path: &Path) -> bool {
         let is_excluded = self.plan.exclude.iter().any(|pattern| pattern.matches(path));
-        !is_excluded && self.sources.is_wanted(path) && !self.is_file_of_another(path)
+        !is_excluded && !self.is_file_of_another(path)
     }
 
     fn is_file_of_another(&self, path: &Path) -> bool {
@@ -476,11 +476,12 @@ impl Tailer {
         if !log.generations.iter().any(|one| one.may_seal()) {
             return;
         }
-        let Some(resource) = sources.resource_of(&log.path, now) else { return };
+        let resource = sources.resource_of(&log.path);
         let is_last = *phase == Phase::Finishing;
         let sealed = log.seal(plan.waits.linger, &resource, work, now, is_last);
         let is_any = !sealed.is_empty();
         for Sealed { number: generation, file, batch } in sealed {
+            tracing::debug!(generation, id = %file, position = %batch.position, items = batch.items, "a batch is handed over");
             // It fails when the other end is gone, and then this one is told to finish.
             let _ = output.send(Handover { ticket: Ticket { log: number, generation }, file, batch });
         }

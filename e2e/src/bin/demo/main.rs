@@ -3,6 +3,7 @@
 
 mod keep;
 mod outage;
+mod runtime;
 mod table;
 mod verdict;
 
@@ -18,6 +19,7 @@ use e2e::{Line, LineOptions};
 use serde_json::Value;
 
 use crate::outage::Outage;
+use crate::runtime::Runtime;
 use crate::table::Table;
 use crate::verdict::{Exported, Verdict};
 
@@ -93,10 +95,14 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
 async fn demo(arguments: &Arguments, directory: &Path, stack: &Stack) -> Result<bool> {
     let endpoints = stack.endpoints();
     println!("starting edge-forwarder, hub-consumer and mock-service");
-    let options = LineOptions::new(&database(), directory);
+    let mut options = LineOptions::new(&database(), directory);
+    options
+        .edge_env
+        .push(("EDGE__FILELOG__INCLUDE", format!("{}/*/*/*.log", runtime::pods(directory).display())));
     let line = Line::start(endpoints, options).await?;
     let menu_url = format!("http://127.0.0.1:{}", free_port()?);
     let mut menu = start_menu(&line, directory, &menu_url).await?;
+    let container = Runtime::start(directory, menu.log())?;
     let mut load = start_load(arguments, &line, directory, &menu_url)?;
 
     println!("driving menu traffic at {}/s for {} s\n", arguments.rate, arguments.seconds);
@@ -112,12 +118,13 @@ async fn demo(arguments: &Arguments, directory: &Path, stack: &Stack) -> Result<
         Exported::from_report(&report(load.log())?).context("read the report of the traffic generator")?;
     // Stopping the service makes its SDK export the last spans and say how many were taken.
     menu.stop().await?;
+    let log_lines = container.stop()?;
     let exported =
         sent.plus(&Exported::from_report(&report(menu.log())?).context("read the report of mock-service")?);
 
     let deadline = Instant::now() + SETTLE;
     let verdict = loop {
-        let verdict = Verdict::take(&line, &exported).await?;
+        let verdict = Verdict::take(&line, &exported, log_lines).await?;
         let lag = table.show(&line, started.elapsed(), false).await?;
         if (verdict.holds() && lag == 0.0) || Instant::now() > deadline {
             break verdict;
@@ -126,6 +133,7 @@ async fn demo(arguments: &Arguments, directory: &Path, stack: &Stack) -> Result<
     };
     table.finish();
     println!("\n{verdict}");
+    println!("\n{}", verdict::one_request(&line).await?);
     if arguments.keep {
         let _menu = start_menu(&line, directory, &menu_url).await?;
         let addresses = keep::Addresses { line: &line, endpoints, menu_url: &menu_url };

@@ -1,4 +1,5 @@
-//! The verdict: per signal, what the SDKs were acked equals what the edge acked equals what the stores hold.
+//! The verdict: per signal, what the SDKs were acked equals what the edge acked equals what the stores hold, and so do the lines
+//! that the container has printed.
 
 use std::fmt;
 
@@ -8,6 +9,8 @@ use e2e::scrape::Page;
 use serde_json::Value;
 use telemetry_wire::Signal;
 
+use crate::runtime::CONTAINER;
+
 /// Items whose export was answered with success, by signal, in the order of [`Signal::ALL`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Exported([u64; 3]);
@@ -16,12 +19,14 @@ pub(crate) struct Exported([u64; 3]);
 #[derive(Debug)]
 pub(crate) struct Verdict {
     rows: [Row; 3],
+    lines: Row,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Row {
-    signal: Signal,
-    sdk_acked: u64,
+    name: &'static str,
+    /// Acked to the SDKs, or printed.
+    sent: u64,
     edge_acked: u64,
     stored: u64,
 }
@@ -40,36 +45,55 @@ impl Exported {
 }
 
 impl Verdict {
-    /// Asks the edge and the stores.
-    pub(crate) async fn take(line: &Line, exported: &Exported) -> Result<Self> {
+    /// Asks the edge and the stores. `log_lines` is how many the container has printed.
+    pub(crate) async fn take(line: &Line, exported: &Exported, log_lines: u64) -> Result<Self> {
         let edge = Page::read(&reqwest::Client::new(), &line.edge_admin_url()).await?;
+        let of_container = format!(
+            "SELECT count() FROM otel_logs WHERE ResourceAttributes['k8s.container.name'] = '{CONTAINER}'"
+        );
+        let lines = Row {
+            name: "log lines",
+            sent: log_lines,
+            edge_acked: whole(edge.sum("edge_filelog_records_total", &[])),
+            stored: line.clickhouse().number(&of_container).await?,
+        };
         let mut rows = Vec::new();
-        for (signal, sdk_acked) in Signal::ALL.into_iter().zip(exported.0) {
-            let edge_acked =
-                whole(edge.sum("edge_publisher_acked_items_total", &[("signal", signal.as_str())]));
-            rows.push(Row { signal, sdk_acked, edge_acked, stored: stored(line, signal).await? });
+        for (signal, sent) in Signal::ALL.into_iter().zip(exported.0) {
+            let name = signal.as_str();
+            let edge_acked = whole(edge.sum("edge_publisher_acked_items_total", &[("signal", name)]));
+            let mut row = Row { name, sent, edge_acked, stored: stored(line, signal).await? };
+            if signal == Signal::Logs {
+                // The lines of the container travel with the logs, and are counted by themselves.
+                row.edge_acked = row.edge_acked.saturating_sub(lines.edge_acked);
+                row.stored = row.stored.saturating_sub(lines.stored);
+            }
+            rows.push(row);
         }
         let rows = rows.try_into().ok().context("there are three signals")?;
-        Ok(Self { rows })
+        Ok(Self { rows, lines })
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Row> {
+        self.rows.iter().chain([&self.lines])
     }
 
     /// Whether everything acked is stored, and nothing else, and there was something of each signal.
     pub(crate) fn holds(&self) -> bool {
-        self.rows.iter().all(Row::holds)
+        self.all().all(Row::holds)
     }
 }
 
 impl Row {
     fn holds(&self) -> bool {
-        self.sdk_acked > 0 && self.sdk_acked == self.edge_acked && self.sdk_acked == self.stored
+        self.sent > 0 && self.sent == self.edge_acked && self.sent == self.stored
     }
 }
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{:<9}{:>14}{:>14}{:>12}", "", "acked to SDK", "acked by edge", "stored")?;
-        for Row { signal, sdk_acked, edge_acked, stored } in &self.rows {
-            writeln!(f, "{:<9}{sdk_acked:>14}{edge_acked:>14}{stored:>12}", signal.as_str())?;
+        writeln!(f, "{:<11}{:>14}{:>14}{:>12}", "", "sent", "acked by edge", "stored")?;
+        for Row { name, sent, edge_acked, stored } in self.all() {
+            writeln!(f, "{name:<11}{sent:>14}{edge_acked:>14}{stored:>12}")?;
         }
         if self.holds() {
             write!(f, "\nPASS  everything that was acked is stored, once")
@@ -77,6 +101,24 @@ impl fmt::Display for Verdict {
             write!(f, "\nFAIL  acked and stored differ")
         }
     }
+}
+
+/// A line that the container printed and the span of the same request, by one query.
+pub(crate) async fn one_request(line: &Line) -> Result<String> {
+    let query = format!(
+        "SELECT l.TraceId AS trace, l.Body AS line, s.SpanName AS span, s.ServiceName AS service, s.Duration / 1e6 AS ms \
+         FROM otel_logs AS l INNER JOIN otel_traces AS s ON l.TraceId = s.TraceId AND l.SpanId = s.SpanId \
+         WHERE l.ResourceAttributes['k8s.container.name'] = '{CONTAINER}' AND s.ServiceName = 'mock-service' \
+         AND l.SeverityText = 'ERROR' LIMIT 1"
+    );
+    let rows = line.clickhouse().rows(&query).await?;
+    let row = rows.first().context("no line of the container has the span of its request")?;
+    let text = |key: &str| row[key].as_str().map_or_else(|| row[key].to_string(), str::to_owned);
+    let (trace, log, span, service, ms) =
+        (text("trace"), text("line"), text("span"), text("service"), text("ms"));
+    Ok(format!(
+        "one request, by one query:\n  trace  {trace}\n  line   {log}\n  span   {span} of {service}, {ms} ms"
+    ))
 }
 
 /// Whether the value is a report of a `mock-service`.

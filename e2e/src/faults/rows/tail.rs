@@ -181,7 +181,7 @@ pub(in crate::faults) async fn killed_while_rotating(arena: &mut Arena, repeats:
         match round % 5 {
             1 => scene.door().set(Link::Cut),
             2 => scene.door().set(Link::Open),
-            3 => scene.door().set(Link::Held),
+            3 => scene.door().set(Link::Cut),
             _ => scene.door().set(Link::Open),
         }
         tokio::time::sleep(Duration::from_millis(random.random_range(20..1500))).await;

@@ -512,6 +512,32 @@ fn a_compressed_file_leaves_its_inode_to_the_next() {
 }
 
 #[test]
+fn a_file_that_was_found_empty_is_the_one_that_was_compressed_unread() {
+    let mut scene = Scene::new();
+    scene.turn();
+    scene.running = None;
+    scene.write(b"");
+    scene.start();
+    // The topic is still being asked, and files are only opened.
+    let running = scene.running.as_mut().unwrap();
+    let line = running.tailer.line();
+    let held_back = line.take();
+    (0..5).for_each(|_| scene.turn());
+    scene.write_line(&line_of(7));
+    let old = scene.rotate();
+    scene.write_line(&line_of(8));
+    (0..5).for_each(|_| scene.turn());
+    scene.compress(&old);
+    (0..5).for_each(|_| scene.turn());
+    held_back.into_iter().for_each(|message| line.tell(message));
+    scene.settle();
+}
+
+fn line_of(number: u64) -> Vec<u8> {
+    format!("a line of its own, {number}").into_bytes()
+}
+
+#[test]
 fn a_log_that_is_only_there_under_another_name_is_known_again_when_it_comes_back() {
     let mut scene = Scene::new();
     scene.turn();
