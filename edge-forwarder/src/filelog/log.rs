@@ -189,8 +189,10 @@ impl Log {
     /// Closes the files that are durable to their end and will not go on.
     pub(super) fn close_finished(&mut self, waits: &Waits, now: Instant) {
         while let Some(one) = self.generations.front_mut() {
-            // It may have grown since it was read, or not have been read at all.
-            one.look_at_size();
+            // It may have grown since it was read, or not have been read at all. One that is at its path may be another by now.
+            if one.rotated_at.is_some() {
+                one.look_at_size();
+            }
             let one = &self.generations[0];
             let is_resolved = match self.generations.get(1) {
                 _ if !one.durable.has_held() => true,
