@@ -172,6 +172,12 @@ impl Cpu {
         Ok(Self((user + system) / 100.0))
     }
 
+    /// Seconds used since the process began.
+    #[must_use]
+    pub fn seconds(self) -> f64 {
+        self.0
+    }
+
     /// Seconds used since an earlier moment.
     #[must_use]
     pub fn since(self, before: Self) -> f64 {
