@@ -32,12 +32,12 @@ use service_runtime::{
     backoff::{Backoff, BackoffConfig},
     error_chain::ErrorChain,
 };
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::{Receiver, channel};
 
 use crate::{
     budget::MemoryBudget,
     metrics::FilelogMetrics,
-    publisher::{Abandoned, Origin, Publisher, TailMark, TailedBatch, unix_nanos},
+    publisher::{Origin, Publisher, TailMark, TailedBatch, unix_nanos},
 };
 
 mod archive;
@@ -71,6 +71,9 @@ use position::Position;
 use sources::Sources;
 use tailer::{Handover, Line, Message, Plan, Tailer};
 use work::{Limits, Rules, Work};
+
+/// Batches on their way from the thread that reads to the tasks that publish, which take them at once.
+const HANDOVERS: usize = 256;
 
 /// How soon the brokers are asked again what is durable.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -184,7 +187,7 @@ impl Filelog {
         let store = CheckpointStore::open(&config.directory)
             .with_context(|| format!("open {} for the positions of log files", config.directory.display()))?;
         let checkpoint = store.load();
-        let (sender, output) = unbounded_channel();
+        let (sender, output) = channel(HANDOVERS);
         let work = config.work(max_value_bytes, metrics)?;
         let mark_of = publisher.clone();
         let take_mark = Box::new(move || mark_of.tail_mark().to_bytes());
@@ -226,7 +229,7 @@ impl Filelog {
 }
 
 /// Publishes what the tailer hands over, each batch by itself.
-async fn publish(mut output: UnboundedReceiver<Handover>, publisher: Publisher, line: Line) {
+async fn publish(mut output: Receiver<Handover>, publisher: Publisher, line: Line) {
     while let Some(Handover { ticket, file, batch }) = output.recv().await {
         let (publisher, line) = (publisher.clone(), line.clone());
         tokio::spawn(async move {
@@ -238,10 +241,9 @@ async fn publish(mut output: UnboundedReceiver<Handover>, publisher: Publisher, 
                 reservation: batch.reservation,
                 origin,
             };
-            match publisher.publish_tailed(tailed).await {
-                Ok(landed) => line.tell(Message::Durable(ticket, Some(landed))),
-                // The next process asks what became of it.
-                Err(Abandoned) => {}
+            // What is abandoned the next process asks for.
+            if let Ok(landed) = publisher.publish_tailed(tailed).await {
+                line.tell(Message::Durable(ticket, Some(landed)));
             }
         });
     }

@@ -68,7 +68,7 @@ mod trail;
 
 pub(crate) use backlog::Backlog;
 pub use outcome::{Published, Unpublished};
-pub(crate) use patient::{Abandoned, TailedBatch};
+pub(crate) use patient::TailedBatch;
 pub(crate) use record::{Mark, Origin, Record, RecordId};
 pub(crate) use tail_mark::{Landed, TailMark};
 

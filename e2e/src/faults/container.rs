@@ -148,6 +148,7 @@ impl ContainerLog {
         Writing { written, is_stopped, thread }
     }
 
+    #[allow(clippy::disallowed_methods, reason = "a thread of its own, which writes at a pace")]
     fn write_until(mut self, pace: Pace, written: &AtomicU64, stop: &AtomicBool) -> Result<Self> {
         let (started, mut rotated) = (Instant::now(), Instant::now());
         while !stop.load(Ordering::Relaxed) {
@@ -158,7 +159,7 @@ impl ContainerLog {
             }
             if pace.rotate.is_some_and(|interval| rotated.elapsed() >= interval) {
                 rotated = Instant::now();
-                if written.load(Ordering::Relaxed) % 3 == 0 {
+                if written.load(Ordering::Relaxed).is_multiple_of(3) {
                     self.line_across_rotation(pace.filling)?
                 } else {
                     self.rotate().map(drop)?

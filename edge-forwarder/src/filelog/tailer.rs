@@ -16,13 +16,13 @@
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
-    fs, io,
+    io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::mpsc::Sender;
 
 use super::{
     batch::Batch,
@@ -112,7 +112,7 @@ pub(super) struct Tailer {
     sources: Sources,
     store: CheckpointStore,
     take_mark: TakeMark,
-    output: UnboundedSender<Handover>,
+    output: Sender<Handover>,
     watcher: Watcher,
     line: Line,
     logs: HashMap<u64, Log>,
@@ -168,7 +168,7 @@ impl Tailer {
         store: CheckpointStore,
         checkpoint: Option<&Checkpoint>,
         take_mark: TakeMark,
-        output: UnboundedSender<Handover>,
+        output: Sender<Handover>,
     ) -> io::Result<Tailer> {
         let watcher = Watcher::new()?;
         let line = Line { inbox: Arc::default(), bell: watcher.bell() };
@@ -379,7 +379,8 @@ impl Tailer {
         for Sealed { number: generation, file, batch } in sealed {
             tracing::debug!(generation, id = %file, position = %batch.position, items = batch.items, "a batch is handed over");
             // It fails when the other end is gone, and then this one is told to finish.
-            let _ = output.send(Handover { ticket: Ticket { log: number, generation }, file, batch });
+            let _ =
+                output.blocking_send(Handover { ticket: Ticket { log: number, generation }, file, batch });
         }
         if is_any && *phase == Phase::Reading {
             self.wake(number);

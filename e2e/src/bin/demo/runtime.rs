@@ -50,9 +50,10 @@ impl Runtime {
     }
 }
 
+#[allow(clippy::disallowed_methods, reason = "a thread of its own, which follows a file")]
 fn follow(folder: &Path, output: &Path, stop: &AtomicBool) -> Result<u64> {
     let mut lines = BufReader::new(File::open(output).context("open the output of the service")?);
-    let (path, mut line, mut written) = (folder.join("0.log"), Vec::new(), 0);
+    let (path, mut line, mut written) = (folder.join("0.log"), Vec::new(), 0u64);
     let mut log = open(&path)?;
     loop {
         // Whether it was told to stop is asked first: what came before that is read then.
@@ -66,7 +67,7 @@ fn follow(folder: &Path, output: &Path, stop: &AtomicBool) -> Result<u64> {
             log.write_all(&entry).context("write the pod's log")?;
             line.clear();
             written += 1;
-            if written % ROTATE_LINES == 0 {
+            if written.is_multiple_of(ROTATE_LINES) {
                 fs::rename(&path, folder.join(format!("0.log.{now:.0}"))).context("rotate the pod's log")?;
                 log = open(&path)?;
             }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -31,7 +31,7 @@ async fn scene(arena: &mut Arena, row: &str) -> Result<(Scene, PathBuf)> {
     Ok((scene, pods))
 }
 
-fn log(scene: &Scene, pods: &PathBuf) -> Result<ContainerLog> {
+fn log(scene: &Scene, pods: &Path) -> Result<ContainerLog> {
     ContainerLog::create(pods, &scene.ledger, scene.sender_number())
 }
 

@@ -88,7 +88,10 @@ impl Attributes {
     }
 
     fn put_value(&mut self, key: &str, put: impl FnOnce(&mut Vec<u8>)) {
-        let Ok(_) = self.put(key, |bytes| Ok::<_, std::convert::Infallible>(put(bytes)));
+        let Ok(_) = self.put(key, |bytes| {
+            put(bytes);
+            Ok::<(), std::convert::Infallible>(())
+        });
     }
 
     /// What it says is said by a field of the record.

@@ -143,9 +143,9 @@ fn time_of(scalar: &Scalar<'_>) -> Option<u64> {
 /// Seconds, milliseconds, microseconds or nanoseconds, as their size tells.
 fn of_integer_epoch(number: u64) -> Option<u64> {
     let unit = match number {
-        0..100_000_000_000 => 1_000_000_000,
-        0..100_000_000_000_000 => 1_000_000,
-        0..100_000_000_000_000_000 => 1_000,
+        ..100_000_000_000 => 1_000_000_000,
+        100_000_000_000..100_000_000_000_000 => 1_000_000,
+        100_000_000_000_000..100_000_000_000_000_000 => 1_000,
         _ => 1,
     };
     number.checked_mul(unit)

@@ -58,7 +58,7 @@ pub(super) fn guessed(text: &[u8]) -> Option<(u8, &[u8])> {
     }
     let mut before = b' ';
     for word in beginning.split_inclusive(|byte| !byte.is_ascii_alphabetic()) {
-        let letters = word.strip_suffix(&[b' ']).unwrap_or(word);
+        let letters = word.strip_suffix(b" ").unwrap_or(word);
         let letters = match letters {
             [letters @ .., last] if !last.is_ascii_alphabetic() => letters,
             letters => letters,

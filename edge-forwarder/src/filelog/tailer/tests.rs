@@ -1,6 +1,9 @@
 //! Whole tailers on real files: what is written comes out, once, through rotations and crashes.
 
-use std::{fs::OpenOptions, io::Write};
+use std::{
+    fs::{self, OpenOptions},
+    io::Write,
+};
 
 use proptest::prelude::*;
 

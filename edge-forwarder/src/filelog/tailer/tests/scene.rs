@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    fs::OpenOptions,
+    fs::{self, OpenOptions},
     io::Write,
     sync::atomic::{AtomicU64, Ordering},
 };
@@ -12,7 +12,7 @@ use opentelemetry_proto::tonic::{
     collector::logs::v1::ExportLogsServiceRequest, common::v1::any_value::Value,
 };
 use prost::Message as _;
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::{Receiver, channel};
 
 use super::*;
 use crate::{
@@ -42,7 +42,7 @@ pub(super) struct Scene {
 
 pub(super) struct Running {
     pub(super) tailer: Tailer,
-    pub(super) output: UnboundedReceiver<Handover>,
+    pub(super) output: Receiver<Handover>,
     pub(super) waiting: VecDeque<Handover>,
     /// Durable, and the tailer has not heard of it.
     pub(super) untold: Vec<Ticket>,
@@ -73,7 +73,7 @@ impl Scene {
     pub(super) fn start(&mut self) {
         let store = CheckpointStore::open(&self.root.path().join("positions")).unwrap();
         let checkpoint = store.load();
-        let (sender, output) = unbounded_channel();
+        let (sender, output) = channel(1000);
         let include = self.root.path().join("*/*.log");
         let instantly = Duration::from_millis(1);
         let plan = Plan {
