@@ -35,7 +35,7 @@ const REST_OF_LINE: Duration = Duration::from_secs(5);
 const ROTATE_WAIT: Duration = Duration::from_secs(5);
 
 /// With inotify only what was not told waits so long.
-const SCAN_INTERVAL: Duration = Duration::from_secs(10);
+const SCAN_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Without it everything does.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);

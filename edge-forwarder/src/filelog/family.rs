@@ -149,6 +149,15 @@ impl Log {
         self.family.forget(candidates);
     }
 
+    /// Whether something may be read that has not been, by what its directory says.
+    pub(super) fn has_news(&self, candidates: &[Candidate]) -> bool {
+        let is_as_read = |one: &Generation| {
+            let found = candidates.iter().find(|candidate| candidate.place == place(&one.id));
+            one.rotated_at.is_none() && found.is_some_and(|candidate| candidate.size == one.offset())
+        };
+        !self.generations.iter().all(is_as_read)
+    }
+
     /// Whether it is open, or nothing to be read.
     fn is_known(&self, candidate: &Candidate) -> bool {
         let is_open = |one: &Generation| {

@@ -1,7 +1,7 @@
 //! Puts records together: a long line from its fragments, a stack trace from its lines, each stream by itself.
 //!
 //! What is finished is handed out at once, without a copy where one line is one record. What is not is held, and [`Joiner`]
-//! always knows where it began: that is the part of a [`Position`](super::position::Position) that an offset cannot tell.
+//! always knows where it began: that is the part of a [`Position`] that an offset cannot tell.
 //! A line that is longer than a record may be is handed out in parts.
 
 use std::mem::take;

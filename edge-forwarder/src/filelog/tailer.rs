@@ -343,7 +343,7 @@ impl Tailer {
         self.work.allow(&mut log.allowance, now);
         let progress = log.read_some(&mut self.work, now);
         log.allowance = self.work.sink.allowance;
-        self.is_dirty = true;
+        self.is_dirty |= !matches!(progress, Ok(Progress::End));
         self.hand_over(number, now);
         match progress {
             Ok(Progress::Read) => self.wake(number),

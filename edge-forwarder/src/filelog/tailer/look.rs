@@ -53,9 +53,21 @@ impl Tailer {
         if let Some(log) = self.by_path.get(path) {
             return *log;
         }
+        let real = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        if let Some(log) = self.by_path.get(&real) {
+            // A link to a log that is followed already.
+            let log = *log;
+            self.by_path.insert(path.to_owned(), log);
+            return log;
+        }
         let number = self.number();
         self.logs.insert(number, Log::new(path.to_owned()));
         self.by_path.insert(path.to_owned(), number);
+        if real != path {
+            // Of what a link leads to, only its own directory tells.
+            self.watcher.watch(real.parent().unwrap_or(Path::new("/")));
+            self.by_path.insert(real, number);
+        }
         let directory = path.parent().unwrap_or(Path::new("/")).to_owned();
         self.by_directory.entry(directory).or_default().insert(number);
         number
@@ -102,7 +114,8 @@ impl Tailer {
         log.close_finished(&plan.waits, now);
         if log.is_over() {
             self.forget(number);
-        } else {
+        } else if log.has_news(&candidates) {
+            self.is_dirty = true;
             self.wake(number);
         }
     }
@@ -110,7 +123,7 @@ impl Tailer {
     fn forget(&mut self, number: u64) {
         let Some(log) = self.logs.remove(&number) else { return };
         self.is_dirty = true;
-        self.by_path.remove(&log.path);
+        self.by_path.retain(|_, of| *of != number);
         if let Some(directory) = log.path.parent()
             && let Some(logs) = self.by_directory.get_mut(directory)
         {

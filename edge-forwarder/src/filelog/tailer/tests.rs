@@ -294,6 +294,18 @@ fn a_compressed_file_leaves_its_inode_to_the_next() {
 }
 
 #[test]
+fn a_log_and_a_link_to_it_are_one_log() {
+    let mut scene = Scene::new();
+    std::os::unix::fs::symlink(scene.log(), scene.root.path().join("app/link.log")).unwrap();
+    fs::create_dir(scene.root.path().join("other")).unwrap();
+    std::os::unix::fs::symlink(scene.log(), scene.root.path().join("other/1.log")).unwrap();
+    scene.write_line(&line());
+    scene.settle();
+    scene.write_line(&line());
+    scene.settle();
+}
+
+#[test]
 fn a_file_that_was_found_empty_is_the_one_that_was_compressed_unread() {
     let mut scene = Scene::new();
     scene.turn();
