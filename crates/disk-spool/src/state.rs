@@ -276,3 +276,17 @@ impl State {
         Some(in_hand.map_or(unread, |in_hand| in_hand.min(unread)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_stay_taken_when_all_segments_are_gone() {
+        let mut state = State { resolved: Resolved::below(7), ..State::default() };
+        assert_eq!(state.next_sequence(), 7);
+        state.segments.insert(7, Segment::empty(7, 0, 0, 0));
+        state.pass_over(8..9);
+        assert_eq!(state.next_sequence(), 9);
+    }
+}

@@ -10,6 +10,9 @@
 //! after it. A batch that is abandoned, or whose owner went away, stays outstanding to the end of the process: that only makes
 //! the way longer.
 //!
+//! **A first checkpoint has to be durable before the first batch is handed over.** An edge knows its records by the number of
+//! its spool, which is in the mark: a spool that has never been written to draws another one with each start.
+//!
 //! **How it is answered.** First the spool, then the topics: what the drain moves meanwhile is in its topic before its frame goes.
 //! The topics are read as for any record in doubt, settling and barrier included (see [`crate::readback`]), so what an earlier
 //! process had under way has landed, or never will.
@@ -101,7 +104,7 @@ impl TailMark {
         self.floors.iter().find(|floor| floor.place() == place).map(|floor| floor.offset)
     }
 
-    /// Where to look in the spool of this mark, which may have been put in the place of the one that this is about.
+    /// Where to look in the spool of this mark, which may be another than the one that this is about.
     fn sequence_in(&self, spool: Mark) -> u64 {
         if self.spool == Some(u32::from(spool.number())) { self.spool_sequence } else { 0 }
     }
@@ -196,7 +199,7 @@ impl Shared {
         backlog: &Backlog,
         mark: &TailMark,
     ) -> Result<impl Iterator<Item = Origin>, ReadBackError> {
-        // Another spool may have been put in the place of the one that the mark is about.
+        // The spool may be another than the one that the mark is about: put in its place, or numbered anew while it was empty.
         let before = mark.spool.and_then(|number| u16::try_from(number).ok()).map(Mark::of_number);
         let marks = before.into_iter().chain([backlog.mark()]).collect();
         let mut readback = ReadBack::of_origins(&self.readback, &self.producer, &self.metrics, marks);

@@ -14,7 +14,7 @@ use std::{
 use bytes::Bytes;
 use devstack::{Part, Server, Stack, StackOptions};
 use kafka_client::{
-    ConnectionConfig, OffsetRange, RangeReader, RangeRecord,
+    ConnectionConfig, LookupError, OffsetRange, RangeReader, RangeRecord,
     admin::{self, TopicSpec},
 };
 use opentelemetry_proto::tonic::{
@@ -45,6 +45,9 @@ use crate::{
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) const SPOOL: &str = "spool: {after: 300ms, settling: 500ms}";
+
+/// A broker that is well is not late, however busy the machine.
+pub(super) const UNHURRIED: &str = "spool: {after: 1h, settling: 500ms}";
 
 /// A broker, and a topic of the test's own.
 pub(super) struct Scene {
@@ -138,7 +141,14 @@ impl Scene {
 
     /// Every record of a topic that has items.
     pub(super) async fn read(&self, topic: &str) -> Vec<Stored> {
-        let marks = admin::watermarks(&self.connection(), topic).await.unwrap();
+        let mut marks = Err(LookupError::Closed);
+        // A broker that was silent has to find itself first.
+        until("the topic's watermarks", async || {
+            marks = admin::watermarks(&self.connection(), topic).await;
+            marks.is_ok()
+        })
+        .await;
+        let marks = marks.unwrap();
         let (connection, topic) = (self.connection(), topic.to_owned());
         let read = move || {
             let reader = RangeReader::new(&connection).unwrap();
@@ -160,6 +170,16 @@ impl Scene {
             stored
         };
         tokio::task::spawn_blocking(read).await.unwrap()
+    }
+
+    /// Whether a batch has arrived only the broker knows; the next process has to know it too. Ends that one.
+    pub(super) async fn assert_found_if_stored(&self, next: Edge, mark: &TailMark, batch: (&str, u64)) {
+        let found = next.tailed_since(mark).await;
+        next.stop().await;
+        let copies = self.copies().await;
+        let is_stored = copies.contains_key(&line(batch.0, batch.1));
+        assert_eq!(found, if is_stored { set([batch]) } else { set([]) });
+        assert!(copies.values().all(|copies| *copies == 1), "{copies:?}");
     }
 
     /// How often each body is in the topic.
@@ -184,6 +204,12 @@ impl Edge {
     /// Publishes one line, which names its file and position.
     pub(super) async fn publish(&self, file: &str, position: u64) -> Result<Landed, Abandoned> {
         self.publisher.publish_tailed(self.batch(file, position, &[line(file, position)])).await
+    }
+
+    /// The same, until the broker has it, however late that is.
+    pub(super) async fn publish_and_be_acked(&self, file: &str, position: u64) {
+        self.publish(file, position).await.unwrap().position_moved();
+        until("an ack", async || self.metric("edge_publisher_acked_items_total") == 1.0).await;
     }
 
     pub(super) async fn tailed_since(&self, mark: &TailMark) -> BTreeSet<(String, String)> {
