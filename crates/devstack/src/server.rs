@@ -19,6 +19,8 @@ const STOP_PATIENCE: Duration = Duration::from_secs(20);
 const ANSWER_PATIENCE: Duration = Duration::from_secs(2);
 /// The pause between two questions.
 const PAUSE: Duration = Duration::from_millis(50);
+/// How long the threads of a server may take to stop once they are told to.
+const FREEZE_PATIENCE: Duration = Duration::from_secs(10);
 /// How often a server that ends at once is started again on other ports.
 const ATTEMPTS: usize = 3;
 /// How much of a log an error shows.
@@ -116,7 +118,16 @@ impl Server {
 
     /// Freezes the server (SIGSTOP): its connections stay open and nothing is answered.
     pub fn freeze(&self) -> Result<()> {
-        self.with_process("freeze", |process| process.signal(Signal::STOP))
+        self.with_process("freeze", |process| {
+            process.signal(Signal::STOP);
+            // The signal stops each thread when that comes to look at it, which a busy machine makes wait.
+            let start = Instant::now();
+            while has_running_thread(process.pid()) && start.elapsed() < FREEZE_PATIENCE {
+                if process.wait(PAUSE).is_some() {
+                    break;
+                }
+            }
+        })
     }
 
     /// Lets a frozen server go on.
@@ -182,4 +193,14 @@ pub fn tail(log: &Path, lines: usize) -> String {
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<&str> = text.trim_end().lines().rev().take(lines).collect();
     lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+}
+
+/// Whether some thread of a process is not stopped.
+fn has_running_thread(pid: i32) -> bool {
+    let Ok(threads) = std::fs::read_dir(format!("/proc/{pid}/task")) else { return false };
+    // The state is the first field behind the name, which is in brackets and may hold anything.
+    let is_stopped = |stat: String| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'));
+    threads
+        .filter_map(|thread| std::fs::read_to_string(thread.ok()?.path().join("stat")).ok())
+        .any(|stat| !is_stopped(stat))
 }

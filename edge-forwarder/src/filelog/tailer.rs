@@ -138,6 +138,8 @@ pub(super) struct Tailer {
 enum Phase {
     /// Files are opened and not read: it is not known yet what of them is durable.
     Opening,
+    /// It is known, and a checkpoint has to say so before anything is read.
+    Noting,
     Reading,
     /// What was read is handed over, nothing more is read.
     Finishing,
@@ -231,11 +233,8 @@ impl Tailer {
         for message in self.line.take() {
             self.told(message, now);
         }
-        let timeout = if self.ready.is_empty() || self.phase == Phase::Opening {
-            self.idle_time(now)
-        } else {
-            Duration::ZERO
-        };
+        let timeout =
+            if self.ready.is_empty() || !self.has_begun { self.idle_time(now) } else { Duration::ZERO };
         for hint in self.watcher.wait(timeout) {
             self.follow(&hint, Instant::now());
         }
@@ -248,6 +247,9 @@ impl Tailer {
         }
         if now >= self.tick_at {
             self.tick(now);
+        }
+        if now >= self.checkpoint_at && self.phase == Phase::Noting {
+            self.note_beginning(now);
         }
         if now >= self.checkpoint_at && self.has_begun {
             self.checkpoint_at = now + CHECKPOINT_INTERVAL;
@@ -278,7 +280,8 @@ impl Tailer {
         }
     }
 
-    /// Now it is known what is durable: reading begins, once a checkpoint says that it has.
+    /// Now it is known what is durable: reading begins, once a checkpoint says that it has. Before that nothing may be handed
+    /// over, since the last checkpoint may say that there is nobody to ask.
     fn begin(&mut self, durable: Vec<(FileId, Position)>, now: Instant) {
         self.scan(now);
         self.durable.extend(durable);
@@ -286,9 +289,17 @@ impl Tailer {
             log.resume(&mut self.durable);
         }
         self.durable.truncate(MAX_UNPLACED);
+        self.phase = Phase::Noting;
+        self.note_beginning(now);
+    }
+
+    fn note_beginning(&mut self, now: Instant) {
+        self.checkpoint_at = now + CHECKPOINT_INTERVAL;
+        if !self.save_checkpoint(false) {
+            return;
+        }
         (self.phase, self.has_begun) = (Phase::Reading, true);
         self.is_first_start = false;
-        self.save_checkpoint(false);
         self.scan(now);
     }
 
@@ -390,7 +401,7 @@ impl Tailer {
     /// What the clock brings: batches that are due, records whose rest does not come, files that are done with.
     fn tick(&mut self, now: Instant) {
         self.tick_at = now + self.plan.waits.linger;
-        if self.phase == Phase::Opening {
+        if !self.has_begun {
             return;
         }
         let numbers: Vec<u64> =
@@ -420,25 +431,26 @@ impl Tailer {
         if waits {
             until = until.min(self.tick_at);
         }
-        if self.is_dirty && self.has_begun {
+        if self.is_dirty && self.phase != Phase::Opening {
             until = until.min(self.checkpoint_at);
         }
         until.saturating_duration_since(now)
     }
 
-    fn save_checkpoint(&mut self, is_clean: bool) {
+    /// False when it cannot be written.
+    fn save_checkpoint(&mut self, is_clean: bool) -> bool {
         // First the mark: what is handed over after it is found from there, what was durable before it is in the positions.
         let mark = (self.take_mark)();
         let files = self.logs.values().flat_map(Log::states).collect();
         let unplaced = self.durable.clone();
         let checkpoint = Checkpoint { first_start_ms: self.first_start_ms, is_clean, mark, files, unplaced };
-        match self.store.save(&checkpoint) {
-            Ok(()) => self.is_dirty = false,
-            Err(error) => {
-                self.work.sink.metrics.count_file_error();
-                tracing::error!(%error, "the positions of log files cannot be written; after a crash more is read back");
-            }
+        let saved = self.store.save(&checkpoint);
+        if let Err(error) = &saved {
+            self.work.sink.metrics.count_file_error();
+            tracing::error!(%error, "the positions of log files cannot be written; it is tried again, and after a crash more is read back");
         }
+        self.is_dirty = saved.is_err();
+        saved.is_ok()
     }
 }
 

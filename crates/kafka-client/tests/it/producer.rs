@@ -141,7 +141,7 @@ async fn a_refused_record_ends_the_session_so_that_nothing_else_is_sent_again_un
 async fn while_no_broker_answers_records_are_given_up_as_retryable_and_later_ones_go_through() {
     let cluster = mock(1, &[("otlp_logs", 1)]);
     let config =
-        ProducerConfig { delivery_timeout: Some(Duration::from_secs(1)), ..producer_config(&cluster) };
+        ProducerConfig { delivery_timeout: Some(Duration::from_secs(4)), ..producer_config(&cluster) };
     let producer = Producer::new(&config).unwrap();
     fill(&producer, "otlp_logs", 0, 1, 10).await;
     assert!(producer.is_connected());

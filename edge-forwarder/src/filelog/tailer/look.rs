@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use super::{Phase, Tailer};
+use super::Tailer;
 use crate::filelog::{
     discover::Visitor,
     family::{Candidate, Look},
@@ -107,7 +107,7 @@ impl Tailer {
             now,
         };
         log.look(&candidates, &mut look, work);
-        if self.phase == Phase::Opening {
+        if !self.has_begun {
             return;
         }
         log.give_up_missing(work);

@@ -242,7 +242,7 @@ fn run(steps: &[Step]) {
             Step::Store { is_told } => scene.store(*is_told),
             Step::Checkpoint => {
                 let tailer = &mut scene.running.as_mut().unwrap().tailer;
-                if tailer.phase != Phase::Opening {
+                if tailer.has_begun {
                     tailer.save_checkpoint(false);
                 }
             }
@@ -291,6 +291,22 @@ fn a_compressed_file_leaves_its_inode_to_the_next() {
         Compress,
         Stop,
     ]);
+}
+
+#[test]
+fn nothing_is_handed_over_before_a_checkpoint_says_that_reading_has_begun() {
+    let mut scene = Scene::new();
+    // A directory in the place of the file that is to be renamed.
+    let positions = scene.root.path().join("positions/positions");
+    fs::create_dir_all(positions.join("in the way")).unwrap();
+    fs::create_dir_all(scene.root.path().join("positions/positions.old/in the way")).unwrap();
+    scene.write_line(&line());
+    (0..50).for_each(|_| scene.turn());
+    scene.store(true);
+    assert!(scene.stored.is_empty());
+    fs::remove_dir_all(scene.root.path().join("positions/positions.old")).unwrap();
+    fs::remove_dir_all(positions).unwrap();
+    scene.settle();
 }
 
 #[test]

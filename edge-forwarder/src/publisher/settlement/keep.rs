@@ -20,7 +20,9 @@ impl Settlement<'_> {
         }
         let mut parcels = std::mem::take(&mut self.unsent);
         let reason = parcels.iter().find_map(|parcel| parcel.refusal);
-        let written = self.write(parcels.iter(), false).await;
+        // The drain must not have a refused record before it is known as one.
+        let has_refused = parcels.iter().any(|parcel| parcel.is_alone);
+        let written = self.write(parcels.iter(), has_refused).await;
         let event = if written.is_ok() { Event::Written } else { Event::Unwritten };
         for parcel in &mut parcels {
             parcel.apply(event);
@@ -28,7 +30,9 @@ impl Settlement<'_> {
         }
         match written {
             Ok(sequences) => {
-                self.note_refused(sequences, &parcels);
+                if has_refused {
+                    self.note_refused(sequences, &parcels);
+                }
                 self.kept(parcels.iter().map(|parcel| parcel.record.items).sum());
                 Ok(())
             }
@@ -37,13 +41,16 @@ impl Settlement<'_> {
         }
     }
 
-    /// The broker has refused some of what the spool has now: it goes on alone, and in parts.
+    /// The broker has refused some of what the spool has now: it goes on alone, and in parts. Then the drain may have all.
     fn note_refused(&self, sequences: Range<u64>, parcels: &[Parcel]) {
         let Some(backlog) = &self.route.backlog else { return };
-        for (sequence, parcel) in sequences.zip(parcels).filter(|(_, parcel)| parcel.is_alone) {
-            let record = &parcel.record;
-            let place = (record.letter.is_some(), record.partition.unwrap_or_default());
-            self.shared.note_refused(self.route, backlog, sequence, place, parcel.floor);
+        for (sequence, parcel) in sequences.zip(parcels) {
+            if parcel.is_alone {
+                let record = &parcel.record;
+                let place = (record.letter.is_some(), record.partition.unwrap_or_default());
+                self.shared.note_refused(self.route, backlog, sequence, place, parcel.floor);
+            }
+            backlog.spool().give_back(sequence);
         }
     }
 
