@@ -1,4 +1,4 @@
-//! The edge-forwarder: takes OTLP from senders and acknowledges it once Kafka has it.
+//! The edge-forwarder: takes OTLP from senders and acknowledges it once Kafka has it, and reads log files.
 //!
 //! ```text
 //!   OTLP/gRPC ─┐                ┌──────────────── memory budget ────────────────┐
@@ -14,8 +14,11 @@
 //! acknowledged nor synced is refused as retryable, never dropped; only what can never succeed is refused for good; and memory
 //! is bounded by configuration (see [`budget`]).
 //!
+//! Lines of log files come another way ([`filelog`]): nobody can be told to send them again, so each file's position moves only
+//! past what is in the topic or on the disk.
+//!
 //! The protobuf bytes of a request are published as they came: this crate knows nothing of what is inside an item and has
-//! no object model of OTLP.
+//! no object model of OTLP. Log records of lines are written as protobuf directly.
 
 pub mod app;
 pub mod budget;

@@ -3,7 +3,7 @@
 //! They conserve: for each signal, `edge_receiver_items_total` + `edge_spool_recovered_items` =
 //! `edge_publisher_acked_items_total` + `edge_publisher_dead_lettered_items_total` + `edge_publisher_refused_items_total`
 //! + `edge_publisher_in_flight_items` + `edge_spool_pending_items` + `edge_spool_dropped_items_total`
-//! + `edge_spool_corrupt_items_total`.
+//! + `edge_spool_corrupt_items_total`. Lines of log files count as received once they are handed to the publisher.
 
 use std::{
     fmt,

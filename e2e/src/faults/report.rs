@@ -19,7 +19,7 @@ At its end everything in the topics and dead-letter topics is read and compared 
 - What a row destroys by hand (S09, S10), and what the declared policy drops and counts (X12), is not in *acked*.
 - Items are compared as a whole with what was sent; *other checks* are those of readiness, statuses, messages, memory and recovery.
 
-Run it with `make test-faults` (all rows, three quarters of an hour), or `make test-faults ROWS=\"S01 K06\"` (some; the other lines of this page stay).
+Run it with `make test-faults` (all rows, an hour), or `make test-faults ROWS=\"S01 K06\"` (some; the other lines of this page stay).
 `E2E_FAULT_REPEATS=0.1` makes every fault a tenth as often, `E2E_FAULT_SEED=7` begins the random choices elsewhere; logs of edges stay in `target/faults`.
 Rows marked with * need root (mounts, tracing) and are skipped without it; `cargo xtask test` runs a short choice of the rows.
 ";
