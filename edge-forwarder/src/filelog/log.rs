@@ -158,7 +158,10 @@ impl Log {
                 one.take_rest(work, now)?;
             }
             let wait = if one.joiner.is_cut() { waits.rest_of_line } else { waits.next_line };
-            if since_read >= wait && one.unread() == 0 {
+            // As long as there is more to read, what is held may go on there; and what came from the file before is this one's
+            // only once something of it was read.
+            let is_at_end = one.offset() > 0 && one.file_len()? <= one.offset();
+            if since_read >= wait && is_at_end {
                 one.flush(work, now);
             }
         }
