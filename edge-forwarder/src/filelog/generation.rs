@@ -189,6 +189,11 @@ impl Generation {
         self.file.as_ref().map_or(Ok(0), |file| Ok(file.metadata()?.len()))
     }
 
+    /// Whether something was ever written to it.
+    pub(super) fn has_begun(&self) -> io::Result<bool> {
+        Ok(self.durable.offset > 0 || self.file_len()? > 0)
+    }
+
     /// The position after all that was read.
     fn position(&self) -> Position {
         // What went on in the next file begins here, until it is durable there.

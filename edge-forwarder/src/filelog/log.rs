@@ -134,7 +134,7 @@ impl Log {
     /// Whether the file after this one is to be read now. What this one has unfinished goes on there.
     fn goes_on(&mut self, index: usize, work: &mut Work, now: Instant) -> io::Result<bool> {
         let Some(next) = self.generations.get(index + 1) else { return Ok(false) };
-        let has_begun = next.durable.offset > 0 || next.file_len()? > 0;
+        let has_begun = next.has_begun()?;
         let one = &mut self.generations[index];
         if one.is_carried() {
             return Ok(true);
@@ -150,17 +150,20 @@ impl Log {
 
     /// Hands out what was waited for long enough: the rest of a record, a file that nobody writes to any more.
     pub(super) fn expire(&mut self, waits: &Waits, work: &mut Work, now: Instant) -> io::Result<()> {
-        let count = self.generations.len();
-        for (index, one) in self.generations.iter_mut().enumerate() {
+        for index in 0..self.generations.len() {
+            let next = self.generations.get(index + 1);
+            let has_next = next.is_some();
+            let next_has_begun = next.map_or(Ok(false), Generation::has_begun)?;
+            let one = &mut self.generations[index];
             let since_read = now.saturating_duration_since(one.read_at);
-            let is_abandoned = one.is_rotated_for(waits.rotated, now) && index + 1 == count;
+            let is_abandoned = one.is_rotated_for(waits.rotated, now) && !has_next;
             if is_abandoned && one.unread() > 0 && since_read >= waits.rotated {
                 one.take_rest(work, now)?;
             }
             let wait = if one.joiner.is_cut() { waits.rest_of_line } else { waits.next_line };
-            // As long as there is more to read, what is held may go on there; and what came from the file before is this one's
-            // only once something of it was read.
-            let is_at_end = one.offset() > 0 && one.file_len()? <= one.offset();
+            // As long as there is more to read, here or in the next file, what is held may go on there; and what came from the
+            // file before is this one's only once something of it was read.
+            let is_at_end = one.offset() > 0 && one.file_len()? <= one.offset() && !next_has_begun;
             if since_read >= wait && is_at_end {
                 one.flush(work, now);
             }

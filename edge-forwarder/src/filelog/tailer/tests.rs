@@ -310,6 +310,22 @@ fn nothing_is_handed_over_before_a_checkpoint_says_that_reading_has_begun() {
 }
 
 #[test]
+fn half_a_line_is_not_given_up_while_its_other_half_waits_to_be_read() {
+    let mut scene = Scene::new();
+    let time = "2026-11-26T00:00:00.000000001Z";
+    scene.write(format!("{time} stderr F before\n{time} stdout P half \n").as_bytes());
+    (0..50).for_each(|_| scene.turn());
+    scene.rotate();
+    scene.write(format!("{time} stdout F of it\n").as_bytes());
+    // The batch of what came before is not durable for longer than the rest of a line is waited for.
+    let running = scene.running.as_mut().unwrap();
+    running.tailer.plan.waits.rest_of_line = Duration::ZERO;
+    (0..50).for_each(|_| scene.turn());
+    scene.written.extend([b"before".to_vec(), b"half of it".to_vec()]);
+    scene.settle();
+}
+
+#[test]
 fn a_log_and_a_link_to_it_are_one_log() {
     let mut scene = Scene::new();
     std::os::unix::fs::symlink(scene.log(), scene.root.path().join("app/link.log")).unwrap();
