@@ -141,12 +141,20 @@ impl Log {
             }
         }
         found.sort_by(|(one, _), (other, _)| one.cmp(other));
-        // What was rotated unseen is older than the file that is at the path now.
-        let has_live = self.generations.back().is_some_and(|last| last.rotated_at.is_none());
-        let live = if has_live { self.generations.pop_back() } else { None };
-        self.generations.extend(found.into_iter().map(|(_, generation)| generation));
-        self.generations.extend(live);
+        for (age, generation) in found {
+            let before = self.generations.iter().position(|one| self.comes_after(one, &age, candidates));
+            self.generations.insert(before.unwrap_or(self.generations.len()), generation);
+        }
         self.family.forget(candidates);
+    }
+
+    /// Whether a file that is open is younger than one of that age, which was seen later: it may have been between two names.
+    fn comes_after(&self, one: &Generation, age: &Age, candidates: &[Candidate]) -> bool {
+        let is_untouched = one.offset() == 0 && !one.is_carried();
+        let found = candidates.iter().find(|candidate| candidate.place == place(&one.id));
+        let is_younger = found.is_some_and(|candidate| candidate.age(&self.path) > *age);
+        // What was rotated is older than the file at the path, read or not.
+        one.rotated_at.is_none() || (is_untouched && is_younger)
     }
 
     /// Whether something may be read that has not been, by what its directory says.

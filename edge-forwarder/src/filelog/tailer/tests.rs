@@ -310,18 +310,28 @@ fn nothing_is_handed_over_before_a_checkpoint_says_that_reading_has_begun() {
 }
 
 #[test]
-fn half_a_line_is_not_given_up_while_its_other_half_waits_to_be_read() {
+fn a_file_that_is_seen_after_a_younger_one_is_read_before_it() {
     let mut scene = Scene::new();
+    scene.turn();
+    scene.running = None;
+    scene.start();
+    // The topic is still being asked, and files are only opened.
+    let line = scene.running.as_ref().unwrap().tailer.line();
+    let held_back = line.take();
     let time = "2026-11-26T00:00:00.000000001Z";
-    scene.write(format!("{time} stderr F before\n{time} stdout P half \n").as_bytes());
-    (0..50).for_each(|_| scene.turn());
-    scene.rotate();
+    scene.write(format!("{time} stdout P half \n").as_bytes());
+    let oldest = scene.rotate();
+    let hidden = scene.root.path().join("hidden");
+    fs::rename(&oldest, &hidden).unwrap();
     scene.write(format!("{time} stdout F of it\n").as_bytes());
-    // The batch of what came before is not durable for longer than the rest of a line is waited for.
-    let running = scene.running.as_mut().unwrap();
-    running.tailer.plan.waits.rest_of_line = Duration::ZERO;
-    (0..50).for_each(|_| scene.turn());
-    scene.written.extend([b"before".to_vec(), b"half of it".to_vec()]);
+    (0..5).for_each(|_| scene.turn());
+    scene.rotate();
+    scene.write(format!("{time} stdout F another\n").as_bytes());
+    (0..5).for_each(|_| scene.turn());
+    fs::rename(&hidden, &oldest).unwrap();
+    (0..5).for_each(|_| scene.turn());
+    held_back.into_iter().for_each(|message| line.tell(message));
+    scene.written.extend([b"half of it".to_vec(), b"another".to_vec()]);
     scene.settle();
 }
 
