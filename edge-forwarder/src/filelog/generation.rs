@@ -154,7 +154,11 @@ impl Generation {
         let may_be = is_same_place || !file.fingerprint.is_empty();
         match self.file.as_ref().map(head) {
             Some(Ok(head)) => may_be && file.fingerprint.matches(&head),
-            _ => is_same_place || file.fingerprint == self.id.fingerprint,
+            // Without its content an inode proves nothing: it is soon another file's.
+            _ => {
+                let is_short = file.fingerprint.is_short() || self.id.fingerprint.is_short();
+                file.fingerprint == self.id.fingerprint || (is_same_place && is_short)
+            }
         }
     }
 

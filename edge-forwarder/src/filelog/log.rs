@@ -81,7 +81,10 @@ impl Log {
 
     /// Takes what became durable after the checkpoint; nothing may have been read.
     pub(super) fn resume(&mut self, durable: &mut Vec<(FileId, Position)>) {
-        self.generations.iter_mut().for_each(|one| one.resume_after(durable));
+        // Those that are there know best which positions are theirs.
+        let (there, missing): (Vec<_>, Vec<_>) =
+            self.generations.iter_mut().partition(|one| one.file.is_some());
+        there.into_iter().chain(missing).for_each(|one| one.resume_after(durable));
     }
 
     /// Whether the clock has something to do with it.
