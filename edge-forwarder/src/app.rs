@@ -13,7 +13,7 @@ use tokio::{
 use crate::{
     budget::MemoryBudget,
     config::Config,
-    filelog::{Filelog, FilelogConfig},
+    filelog::Filelog,
     metrics::Metrics,
     publisher::{Obstacles, Publisher},
     receiver::Receiver,
@@ -48,11 +48,13 @@ impl App {
         let receiver = Receiver::new(config.receivers.clone(), budget.clone(), publisher.clone(), metrics);
         let condition = runtime.readiness().condition("publisher");
         let max_value_bytes = config.publisher.max_value_bytes();
-        let start = |filelog: &FilelogConfig| {
-            let condition = runtime.readiness().condition("filelog");
-            Filelog::start(filelog, max_value_bytes, &publisher, filelog_metrics, condition)
+        let filelog = match &config.filelog {
+            Some(filelog) => {
+                let readiness = runtime.readiness();
+                Some(Filelog::start(filelog, max_value_bytes, &publisher, filelog_metrics, &readiness).await?)
+            }
+            None => None,
         };
-        let filelog = config.filelog.as_ref().map(start).transpose()?;
         let grpc = bind(config.receivers.grpc_listen).await?;
         let http = bind(config.receivers.http_listen).await?;
         Ok(App { config, runtime, budget, publisher, receiver, condition, filelog, grpc, http })

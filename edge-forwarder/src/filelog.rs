@@ -10,6 +10,7 @@
 //! checkpoint is found again by the file and position that each record bears, so a crash leaves neither a hole nor a double.
 //! Bytes that are known to have been deleted unread are counted.
 //!
+//! `container`, `kubernetes` and `select` say whose a log is and whether it is read, `sources` puts that together.
 //! `identity` says which file is which, `position` how far it was read, `family` and `log` follow a log through its rotations,
 //! `generation` reads one file.
 
@@ -28,7 +29,7 @@ use anyhow::Context;
 use regex::bytes::Regex;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use service_runtime::{
-    CancellationToken, Condition,
+    CancellationToken, Condition, Readiness,
     backoff::{Backoff, BackoffConfig},
     error_chain::ErrorChain,
 };
@@ -43,6 +44,7 @@ use crate::{
 mod archive;
 mod batch;
 mod checkpoint;
+mod container;
 mod cri;
 mod discover;
 mod family;
@@ -50,10 +52,12 @@ mod filter;
 mod generation;
 mod identity;
 mod join;
+mod kubernetes;
 mod log;
 mod multiline;
 mod parse;
 mod position;
+mod select;
 mod sources;
 mod tailer;
 mod watch;
@@ -64,10 +68,14 @@ use discover::PathPattern;
 use filter::{Filter, RateLimit};
 use identity::FileId;
 use join::JoinRules;
+pub use kubernetes::KubernetesConfig;
+use kubernetes::Pods;
 use log::Waits;
 use multiline::Joining;
 pub(crate) use parse::ParseRules;
 use position::Position;
+use select::Selection;
+pub use select::SelectionConfig;
 use sources::Sources;
 use tailer::{Handover, Line, Message, Plan, Tailer};
 use work::{Limits, Rules, Work};
@@ -89,6 +97,10 @@ pub struct FilelogConfig {
     pub include: Vec<String>,
     /// Patterns of paths that are left out.
     pub exclude: Vec<String>,
+    /// Which containers are read.
+    pub selection: SelectionConfig,
+    /// How the Kubernetes API is asked, if it is.
+    pub kubernetes: Option<KubernetesConfig>,
     /// Where files begin that are there at the very first start.
     pub start_at: StartAt,
     /// Resource attributes of all records.
@@ -154,6 +166,11 @@ impl FilelogConfig {
         PathPattern::new(pattern).map(|_| ()).map_err(|error| error.to_string())
     }
 
+    /// Why a pattern of names is none.
+    pub(crate) fn check_name_pattern(pattern: &str) -> Result<(), String> {
+        select::pattern(pattern).map(|_| ())
+    }
+
     /// The longest text of a record in a topic whose records have `max_value_bytes`.
     pub(crate) fn largest_line(max_value_bytes: usize) -> usize {
         Limits::largest_line(max_value_bytes)
@@ -175,14 +192,15 @@ pub(crate) struct Filelog {
 }
 
 impl Filelog {
-    /// Opens what is there, and begins to read once it is known what of it is durable already. `condition` tells of it.
-    pub(crate) fn start(
+    /// Opens what is there, and begins to read once it is known what of it is durable already. `readiness` tells of it.
+    pub(crate) async fn start(
         config: &FilelogConfig,
         max_value_bytes: usize,
         publisher: &Publisher,
         metrics: FilelogMetrics,
-        condition: Condition,
+        readiness: &Readiness,
     ) -> anyhow::Result<Filelog> {
+        let condition = readiness.condition("filelog");
         allow_many_files();
         let store = CheckpointStore::open(&config.directory)
             .with_context(|| format!("open {} for the positions of log files", config.directory.display()))?;
@@ -191,7 +209,11 @@ impl Filelog {
         let work = config.work(max_value_bytes, metrics)?;
         let mark_of = publisher.clone();
         let take_mark = Box::new(move || mark_of.tail_mark().to_bytes());
-        let sources = Sources::new(&config.resource);
+        let selection = Selection::new(&config.selection).map_err(anyhow::Error::msg)?;
+        let (mut sources, pods) = (Sources::new(&config.resource, selection), Pods::default());
+        if let Some(kubernetes) = &config.kubernetes {
+            sources = sources.with_pods(kubernetes, pods.clone());
+        }
         let tailer =
             Tailer::new(config.plan()?, work, sources, store, checkpoint.as_ref(), take_mark, sender)
                 .context("start to watch log files")?;
@@ -203,6 +225,11 @@ impl Filelog {
             .context("start the thread that reads log files")?;
         tokio::spawn(publish(output, publisher.clone(), line.clone()));
         let asking = CancellationToken::new();
+        if let Some(kubernetes) = &config.kubernetes {
+            let (line, condition) = (line.clone(), readiness.condition("kubernetes"));
+            let changed = move || line.tell(Message::PodsChanged);
+            kubernetes::watch(kubernetes, pods, condition, changed, asking.clone()).await?;
+        }
         tokio::spawn(ask(checkpoint, publisher.clone(), line.clone(), condition, asking.clone()));
         Ok(Filelog { line, thread, is_given_up, asking })
     }

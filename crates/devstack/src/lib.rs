@@ -15,6 +15,8 @@
 //! - Harder faults have tools of their own: [`Cluster`] is Kafka behind proxies, alone or threefold, whose leaders can be
 //!   moved; [`Proxy`] cuts, delays and swallows; [`Disk`] is full, read-only, or loses its power; [`FaultTool`] brings
 //!   the program that injects errors into system calls.
+//! - [`KubernetesApi`] is the API of a Kubernetes without nodes, for what reads it; [`collector()`] builds the OpenTelemetry
+//!   Collector for benches that compare.
 //! - Servers that the user has already are used instead when `KAFKA_BROKERS`, `CLICKHOUSE_URL` or `MIMIR_URL` are set.
 //!
 //! What is deliberately not here: topics, schemas and anything else of our programs. This crate knows only servers.
@@ -23,11 +25,14 @@ mod cache;
 mod checksum;
 pub mod clickhouse;
 mod cluster;
+mod collector;
 mod command;
 mod disk;
 mod endpoints;
 mod error;
+mod go;
 mod kafka;
+mod kubernetes;
 mod launcher;
 mod mimir;
 mod packages;
@@ -47,9 +52,11 @@ mod tools;
 
 pub use cache::Cache;
 pub use cluster::{Cluster, ClusterOptions, Door};
+pub use collector::collector;
 pub use disk::Disk;
 pub use endpoints::Endpoints;
 pub use error::{Error, Result};
+pub use kubernetes::KubernetesApi;
 pub use launcher::tethered;
 pub use packages::{fetch, verify};
 pub use part::Part;

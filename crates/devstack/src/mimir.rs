@@ -1,6 +1,5 @@
 //! Mimir: one process with every module, its blocks in local folders.
 
-mod go;
 mod package;
 
 use std::path::Path;

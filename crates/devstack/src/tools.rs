@@ -21,7 +21,7 @@ pub(crate) const JAVA: Tool =
 pub(crate) const MAVEN: Tool = Tool { program: "mvn", package: "maven", purpose: "fetches Kafka" };
 pub(crate) const NPM: Tool = Tool { program: "npm", package: "npm", purpose: "fetches ClickHouse" };
 pub(crate) const TAR: Tool = Tool { program: "tar", package: "tar", purpose: "unpacks ClickHouse" };
-pub(crate) const GO: Tool = Tool { program: "go", package: "golang-go", purpose: "builds Mimir" };
+pub(crate) const GO: Tool = Tool { program: "go", package: "golang-go", purpose: "builds servers" };
 
 /// Programs that faults are made with, beyond what every Debian has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use service_runtime::{
 };
 
 use super::{name_of, positive};
-use crate::filelog::{FilelogConfig, Join, ParseRules, StartAt};
+use crate::filelog::{FilelogConfig, Join, KubernetesConfig, ParseRules, SelectionConfig, StartAt};
 
 /// Whole batches for the producer, and the memory of a hundred of them is bounded elsewhere.
 const BATCH_BYTES: ByteSize = ByteSize::kib(512);
@@ -37,6 +37,9 @@ const ROTATE_WAIT: Duration = Duration::from_secs(5);
 /// With inotify only what was not told waits so long.
 const SCAN_INTERVAL: Duration = Duration::from_secs(60);
 
+/// The API tells of a pod before its containers start, unless it is slow.
+const POD_WAIT: Duration = Duration::from_secs(5);
+
 /// Without it everything does.
 const POLL_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -53,6 +56,9 @@ pub(super) fn read(
          Rotated files of a log are found by themselves.",
     );
     let exclude = section.value("exclude", Vec::new(), "Files that are not read although they match.");
+    let selection = read_selection(section);
+    let kubernetes =
+        read_kubernetes(&mut section.section("kubernetes", "What the Kubernetes API says of the pods."));
     let StartAtSetting(start_at) = section.value(
         "start_at",
         StartAtSetting(StartAt::Beginning),
@@ -126,6 +132,8 @@ pub(super) fn read(
     let config = FilelogConfig {
         include,
         exclude,
+        selection,
+        kubernetes,
         start_at,
         resource,
         batch_bytes: batch_bytes.as_usize(),
@@ -162,6 +170,70 @@ pub(super) fn read(
     Some(config)
 }
 
+fn read_selection(section: &mut Section<'_>) -> SelectionConfig {
+    let names = |section: &mut Section<'_>, key, documentation| section.value(key, Vec::new(), documentation);
+    let labels =
+        |section: &mut Section<'_>, key, documentation| section.value(key, BTreeMap::new(), documentation);
+    SelectionConfig {
+        include_namespaces: names(
+            section,
+            "include_namespaces",
+            "Namespaces of pods that are read, with `*` and `?`; none means all.",
+        ),
+        exclude_namespaces: names(section, "exclude_namespaces", "Namespaces of pods that are not read."),
+        include_containers: names(section, "include_containers", "Containers that are read; none means all."),
+        exclude_containers: names(section, "exclude_containers", "Containers that are not read."),
+        include_labels: labels(
+            section,
+            "include_labels",
+            "Labels that a pod must have to be read, all of them: `team: '*'`. Needs `kubernetes.node`.",
+        ),
+        exclude_labels: labels(
+            section,
+            "exclude_labels",
+            "A pod that has one of these labels is not read: `logs: 'off'`. Needs `kubernetes.node`.",
+        ),
+    }
+}
+
+/// `None` when the API is not to be asked.
+fn read_kubernetes(section: &mut Section<'_>) -> Option<KubernetesConfig> {
+    let node: Option<String> = section.optional(
+        "node",
+        "The own node's name, from `spec.nodeName`; with it the API is watched for the node's pods. Unset, only paths tell of pods.",
+    );
+    let kubeconfig = section.optional(
+        "kubeconfig",
+        "File that says how to reach the API; not needed inside a pod, whose service account is used.",
+    );
+    let cluster = section.optional(
+        "cluster",
+        "The cluster's name, `k8s.cluster.name`. Unset, it is what kubeadm calls it, if that may be read.",
+    );
+    let labels: Vec<String> = section.value(
+        "labels",
+        vec!["*".to_owned()],
+        "Labels of pods that become attributes `k8s.pod.label.<label>`, with `*` and `?`.",
+    );
+    let is_by_well_known_labels = section.value(
+        "well_known_labels",
+        false,
+        "Whether the labels `app.kubernetes.io/instance`, `name` and `version` say a service's name and version.",
+    );
+    let wait = positive(
+        section,
+        "wait",
+        POD_WAIT,
+        "How long a new pod's log waits for the API to know the pod; then it is read with what its path says.",
+    );
+    for label in &labels {
+        if let Err(reason) = FilelogConfig::check_name_pattern(label) {
+            section.problem("labels", reason, "label names with `*` and `?`");
+        }
+    }
+    Some(KubernetesConfig { node: node?, kubeconfig, cluster, labels, is_by_well_known_labels, wait })
+}
+
 fn check(section: &mut Section<'_>, config: &FilelogConfig, has_spool: bool, max_value_bytes: usize) {
     for (key, patterns) in [("include", &config.include), ("exclude", &config.exclude)] {
         for pattern in patterns {
@@ -173,6 +245,16 @@ fn check(section: &mut Section<'_>, config: &FilelogConfig, has_spool: bool, max
                 );
             }
         }
+    }
+    if let Err(reason) = config.selection.check() {
+        section.problem("include_namespaces", reason, "names with `*`, `?` and `[a-z]`");
+    }
+    if config.selection.needs_labels() && config.kubernetes.is_none() {
+        section.problem(
+            "include_labels",
+            "pods are selected by labels, and the Kubernetes API is not asked",
+            "set filelog.kubernetes.node, or leave out include_labels and exclude_labels",
+        );
     }
     if !has_spool {
         section.problem(

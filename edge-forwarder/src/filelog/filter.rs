@@ -10,6 +10,9 @@ const BY_SEVERITY: &str = "severity";
 /// The rule that drops what comes too fast, in the metrics.
 pub(super) const RATE_LIMIT: &str = "rate_limit";
 
+/// The rules that leave out whole logs, in the metrics.
+pub(super) const NOT_SELECTED: &str = "not_selected";
+
 /// Rules that look at a record.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Filter {

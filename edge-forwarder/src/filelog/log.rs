@@ -40,6 +40,8 @@ pub(super) struct Log {
     pub(super) family: Family,
     /// How many records may come, where that is limited.
     pub(super) allowance: Allowance,
+    /// Since when it is followed.
+    pub(super) since: Instant,
 }
 
 /// How long things are waited for.
@@ -65,8 +67,9 @@ pub(super) struct Sealed {
 }
 
 impl Log {
-    pub(super) fn new(path: PathBuf) -> Log {
-        Log { path, generations: VecDeque::new(), family: Family::default(), allowance: Allowance::default() }
+    pub(super) fn new(path: PathBuf, now: Instant) -> Log {
+        let (family, allowance) = (Family::default(), Allowance::default());
+        Log { path, generations: VecDeque::new(), family, allowance, since: now }
     }
 
     /// A file that the checkpoint knows.
@@ -217,6 +220,11 @@ impl Log {
             self.generations.pop_front();
             self.family.finish(id, size);
         }
+    }
+
+    /// Whether nothing of it was ever read.
+    pub(super) fn is_untouched(&self) -> bool {
+        self.family.is_empty() && self.generations.iter().all(|one| one.offset() == 0 && !one.is_carried())
     }
 
     /// Whether nothing is left of it.

@@ -1,12 +1,17 @@
-//! What is said of a log beside its lines: the resource that they come from.
+//! What is said of a log beside its lines: the resource that they come from, and whether it is read.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{borrow::Cow, collections::BTreeMap, path::Path, time::Duration};
 
 use telemetry_wire::pb;
 
+use super::{
+    container::Container,
+    kubernetes::{CLUSTER_NAME, KubernetesConfig, Pods},
+    select::Selection,
+};
+
 /// Names of the semantic conventions.
 const LOG_FILE_PATH: &str = "log.file.path";
-const SERVICE_NAME: &str = "service.name";
 
 /// Fields of `KeyValue`, `AnyValue`, `Resource`, `LogRecord`.
 const KEY: u32 = 1;
@@ -21,34 +26,89 @@ const RECORD_ATTRIBUTES: u32 = 6;
 pub(super) struct Sources {
     /// Resource attributes of all of them.
     fixed: BTreeMap<String, String>,
+    selection: Selection,
+    /// What the Kubernetes API says, where it is asked.
+    pods: Option<Pods>,
+    /// How long a log waits for its pod to be known.
+    wait: Duration,
 }
 
-/// A container, as its log's path tells: `<pods>/<namespace>_<pod>_<uid>/<container>/<restarts>.log`.
+/// What is to be done with the lines of a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Container<'a> {
-    namespace: &'a str,
-    pod: &'a str,
-    uid: &'a str,
-    container: &'a str,
-    restarts: u32,
+pub(super) enum Verdict {
+    /// They become records.
+    Take,
+    /// Its pod is not known yet.
+    Wait,
+    /// A rule leaves them out.
+    Leave,
 }
 
 impl Sources {
     /// `resource` is said of all of them.
-    pub(super) fn new(resource: &BTreeMap<String, String>) -> Sources {
-        Sources { fixed: resource.clone() }
+    pub(super) fn new(resource: &BTreeMap<String, String>, selection: Selection) -> Sources {
+        Sources { fixed: resource.clone(), selection, pods: None, wait: Duration::ZERO }
+    }
+
+    /// What the Kubernetes API says is said too.
+    pub(super) fn with_pods(mut self, config: &KubernetesConfig, pods: Pods) -> Sources {
+        if let Some(name) = &config.cluster {
+            self.fixed.entry(CLUSTER_NAME.to_owned()).or_insert_with(|| name.clone());
+        }
+        self.wait = config.wait;
+        self.pods = Some(pods);
+        self
+    }
+
+    /// What to do with a log that is there for so long.
+    pub(super) fn verdict(&self, path: &Path, is_there_for: Duration) -> Verdict {
+        let Some(container) = Container::of_path(path) else { return Verdict::Take };
+        if !self.selection.selects(&container) {
+            return Verdict::Leave;
+        }
+        let Some(pods) = &self.pods else { return Verdict::Take };
+        match pods.get(container.uid) {
+            Some(pod) if self.selection.selects_labels(&pod.labels) => Verdict::Take,
+            Some(_) => Verdict::Leave,
+            None if is_there_for < self.wait => Verdict::Wait,
+            // The API is away, or the pod was gone before: rather more than is wanted than less.
+            None => Verdict::Take,
+        }
     }
 
     /// The encoded `Resource` of a log.
     pub(super) fn resource_of(&self, path: &Path) -> Vec<u8> {
-        let mut resource = Vec::new();
-        if let Some(container) = Container::of_path(path) {
-            container.put(&mut resource, &self.fixed);
+        let Some(container) = Container::of_path(path) else {
+            return encoded(self.fixed.iter().map(|(name, value)| (&**name, &**value)), None);
+        };
+        let pod = self.pods.as_ref().and_then(|pods| pods.get(container.uid));
+        let cluster = self.pods.as_ref().map_or_else(Vec::new, Pods::cluster);
+        let mut attributes: BTreeMap<&str, Cow<'_, str>> = BTreeMap::new();
+        let instance = format!("{}.{}.{}", container.namespace, container.pod, container.name);
+        for (name, value) in [
+            ("k8s.namespace.name", container.namespace),
+            ("k8s.pod.name", container.pod),
+            ("k8s.pod.uid", container.uid),
+            ("k8s.container.name", container.name),
+            // Nothing better is known of the service without the Kubernetes API.
+            ("service.name", container.name),
+            ("service.namespace", container.namespace),
+            ("service.instance.id", &instance),
+        ] {
+            attributes.insert(name, value.into());
+        }
+        for (name, value) in &cluster {
+            attributes.insert(name, value.into());
+        }
+        if let Some(pod) = &pod {
+            pod.attributes_of(container.name, &mut |name, value| {
+                attributes.insert(name, value.into());
+            });
         }
         for (name, value) in &self.fixed {
-            put_string_attribute(&mut resource, RESOURCE_ATTRIBUTES, name, value);
+            attributes.insert(name, value.into());
         }
-        resource
+        encoded(attributes.iter().map(|(name, value)| (*name, &**value)), Some(container.restarts))
     }
 
     /// The encoded attributes that every record of a log has: its path, unless the resource says as much.
@@ -60,38 +120,22 @@ impl Sources {
     }
 }
 
-impl<'a> Container<'a> {
-    fn of_path(path: &'a Path) -> Option<Container<'a>> {
-        let restarts = path.file_name()?.to_str()?.strip_suffix(".log")?.parse().ok()?;
-        let container = path.parent()?.file_name()?.to_str()?;
-        let mut pod = path.parent()?.parent()?.file_name()?.to_str()?.split('_');
-        let (namespace, name, uid) = (pod.next()?, pod.next()?, pod.next()?);
-        let is_whole = pod.next().is_none() && ![namespace, name, uid].contains(&"");
-        is_whole.then_some(Container { namespace, pod: name, uid, container, restarts })
+/// A `Resource` with these attributes, and with the container's restarts.
+fn encoded<'a>(attributes: impl Iterator<Item = (&'a str, &'a str)>, restarts: Option<u32>) -> Vec<u8> {
+    let mut resource = Vec::new();
+    for (name, value) in attributes {
+        put_string_attribute(&mut resource, RESOURCE_ATTRIBUTES, name, value);
     }
-
-    /// Its resource attributes, without those that are `given`.
-    fn put(&self, resource: &mut Vec<u8>, given: &BTreeMap<String, String>) {
-        let told = [
-            ("k8s.namespace.name", self.namespace),
-            ("k8s.pod.name", self.pod),
-            ("k8s.pod.uid", self.uid),
-            ("k8s.container.name", self.container),
-            // Nothing better is known of the service without the Kubernetes API.
-            (SERVICE_NAME, self.container),
-        ];
-        for (name, value) in told.into_iter().filter(|(name, _)| !given.contains_key(*name)) {
-            put_string_attribute(resource, RESOURCE_ATTRIBUTES, name, value);
-        }
-        let restarts = u64::from(self.restarts);
+    if let Some(restarts) = restarts.map(u64::from) {
         let name = "k8s.container.restart_count";
         let value_bytes = 1 + pb::varint_len(restarts);
         let bytes = pb::len_field_size(KEY, name.len()) + pb::len_field_size(VALUE, value_bytes);
-        pb::put_len_header(resource, RESOURCE_ATTRIBUTES, bytes);
-        pb::put_len_field(resource, KEY, name.as_bytes());
-        pb::put_len_header(resource, VALUE, value_bytes);
-        pb::put_varint_field(resource, INT_VALUE, restarts);
+        pb::put_len_header(&mut resource, RESOURCE_ATTRIBUTES, bytes);
+        pb::put_len_field(&mut resource, KEY, name.as_bytes());
+        pb::put_len_header(&mut resource, VALUE, value_bytes);
+        pb::put_varint_field(&mut resource, INT_VALUE, restarts);
     }
+    resource
 }
 
 fn put_string_attribute(out: &mut Vec<u8>, field: u32, name: &str, value: &str) {
@@ -109,55 +153,78 @@ mod tests {
     use prost::Message as _;
 
     use super::*;
+    use crate::filelog::{kubernetes::Pod, select::SelectionConfig};
 
-    fn resource(path: &str, given: &[(&str, &str)]) -> Vec<(String, String)> {
-        let given = given.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let encoded = Sources::new(&given).resource_of(Path::new(path));
+    const PATH: &str = "/var/log/pods/production_menu-7d4b9c-x2x_0c1d/app/3.log";
+
+    fn shown(sources: &Sources, path: &str) -> BTreeMap<String, String> {
+        let encoded = sources.resource_of(Path::new(path));
         let attributes = Resource::decode(&*encoded).unwrap().attributes.into_iter();
         let shown = |value| match value {
             Value::StringValue(text) => text,
             Value::IntValue(number) => number.to_string(),
             other => panic!("{other:?}"),
         };
-        attributes.map(|one| (one.key, shown(one.value.unwrap().value.unwrap()))).collect()
+        let pairs: Vec<_> =
+            attributes.map(|one| (one.key, shown(one.value.unwrap().value.unwrap()))).collect();
+        let map: BTreeMap<_, _> = pairs.iter().cloned().collect();
+        assert_eq!(map.len(), pairs.len(), "each name once");
+        map
     }
 
-    fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
         pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    }
+
+    fn kubernetes() -> KubernetesConfig {
+        KubernetesConfig {
+            node: "node-1".to_owned(),
+            kubeconfig: None,
+            cluster: Some("west".to_owned()),
+            labels: Vec::new(),
+            is_by_well_known_labels: false,
+            wait: Duration::from_secs(5),
+        }
     }
 
     #[test]
     fn a_pods_log_tells_its_container() {
-        let path = "/var/log/pods/production_menu-7d4b9c-x2x_0c1d/app/3.log";
-        let told = [
+        let told = map(&[
             ("k8s.namespace.name", "production"),
             ("k8s.pod.name", "menu-7d4b9c-x2x"),
             ("k8s.pod.uid", "0c1d"),
             ("k8s.container.name", "app"),
             ("service.name", "app"),
+            ("service.namespace", "production"),
+            ("service.instance.id", "production.menu-7d4b9c-x2x.app"),
             ("k8s.container.restart_count", "3"),
-        ];
-        assert_eq!(resource(path, &[]), pairs(&told));
-        let given = resource(path, &[("service.name", "menu")]);
-        assert_eq!(given.iter().filter(|(name, _)| name == "service.name").count(), 1);
-        assert!(given.contains(&("service.name".to_owned(), "menu".to_owned())));
+        ]);
+        let sources = |given| Sources::new(&map(given), Selection::default());
+        assert_eq!(shown(&sources(&[]), PATH), told);
+        assert_eq!(shown(&sources(&[("service.name", "menu")]), PATH)["service.name"], "menu");
     }
 
     #[test]
-    fn any_other_path_tells_only_itself() {
-        for path in [
-            "/var/log/app.log",
-            "/var/log/pods/a_b/app/0.log",
-            "/a_b_c_d/app/0.log",
-            "/a_b_c/app/x.log",
-            "/a__c/app/0.log",
-            "/",
-        ] {
-            assert_eq!(
-                resource(path, &[("host.name", "node-1")]),
-                pairs(&[("host.name", "node-1")]),
-                "{path}"
-            );
-        }
+    fn any_other_path_tells_only_what_is_said_of_all() {
+        let given = map(&[("host.name", "node-1")]);
+        assert_eq!(shown(&Sources::new(&given, Selection::default()), "/var/log/app.log"), given);
+    }
+
+    #[test]
+    fn a_log_waits_for_its_pod_and_is_read_without_it_in_the_end() {
+        let pods = Pods::default();
+        let only_menu =
+            SelectionConfig { include_labels: map(&[("app", "menu")]), ..SelectionConfig::default() };
+        let selection = Selection::new(&only_menu).unwrap();
+        let sources = Sources::new(&BTreeMap::new(), selection).with_pods(&kubernetes(), pods.clone());
+        let verdict = |seconds| sources.verdict(Path::new(PATH), Duration::from_secs(seconds));
+        assert_eq!((verdict(0), verdict(5)), (Verdict::Wait, Verdict::Take));
+        let labelled = |value| Pod { labels: map(&[("app", value)]), ..Pod::default() };
+        pods.apply("0c1d".to_owned(), labelled("cart"));
+        assert_eq!((verdict(0), verdict(5)), (Verdict::Leave, Verdict::Leave));
+        pods.apply("0c1d".to_owned(), labelled("menu"));
+        assert_eq!(verdict(0), Verdict::Take);
+        assert_eq!(sources.verdict(Path::new("/var/log/app.log"), Duration::ZERO), Verdict::Take);
+        assert_eq!(shown(&sources, PATH)["k8s.cluster.name"], "west");
     }
 }

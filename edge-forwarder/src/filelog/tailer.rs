@@ -33,7 +33,7 @@ use super::{
     identity::FileId,
     log::{Log, Sealed, Waits},
     position::Position,
-    sources::Sources,
+    sources::{Sources, Verdict},
     watch::{Bell, Hint, Watcher},
     work::Work,
 };
@@ -98,6 +98,8 @@ pub(super) enum Message {
     Begin(Vec<(FileId, Position)>),
     /// The batch is durable; marks lead to it until its position has moved.
     Durable(Ticket, Option<Landed>),
+    /// It may be another matter now which logs are read.
+    PodsChanged,
     /// Read nothing more, hand over what there is.
     Finish,
 }
@@ -120,6 +122,8 @@ pub(super) struct Tailer {
     by_directory: HashMap<PathBuf, HashSet<u64>>,
     ready: VecDeque<u64>,
     is_ready: HashSet<u64>,
+    /// Logs whose pods are not known yet.
+    unknown: HashSet<u64>,
     next_number: u64,
     first_start_ms: i64,
     /// Positions of files that have not been found yet: a log may show only later.
@@ -189,6 +193,7 @@ impl Tailer {
             by_directory: HashMap::new(),
             ready: VecDeque::new(),
             is_ready: HashSet::new(),
+            unknown: HashSet::new(),
             next_number: 0,
             first_start_ms: checkpoint.map_or_else(first_start_now, |checkpoint| checkpoint.first_start_ms),
             durable: checkpoint.map_or_else(Vec::new, |checkpoint| checkpoint.unplaced.clone()),
@@ -272,6 +277,10 @@ impl Tailer {
                 self.hand_over(log, now);
                 self.wake(log);
             }
+            Message::PodsChanged => {
+                self.scan_at = self.scan_at.min(now + self.plan.blind_interval);
+                self.wake_unknown();
+            }
             Message::Finish => {
                 self.phase = Phase::Finishing;
                 let logs: Vec<u64> = self.logs.keys().copied().collect();
@@ -347,10 +356,41 @@ impl Tailer {
         }
     }
 
-    fn read_turn(&mut self, number: u64, now: Instant) {
-        let Some(log) = self.logs.get_mut(&number) else { return };
+    fn wake_unknown(&mut self) {
+        let unknown = std::mem::take(&mut self.unknown);
+        unknown.into_iter().for_each(|log| self.wake(log));
+    }
+
+    /// Makes ready for the lines of a log; false when none are to be read now.
+    fn turn_to(&mut self, number: u64, now: Instant) -> bool {
+        let Some(log) = self.logs.get(&number) else { return false };
+        let verdict = self.verdict(log, now);
+        if verdict == Verdict::Leave && log.is_untouched() {
+            // Should it be selected one day, it is a new log.
+            self.forget(number);
+            return false;
+        }
+        self.work.sink.is_left_out = verdict == Verdict::Leave;
         self.work.sink.observed_unix_nano = unix_nanos();
         self.sources.attributes_of(&log.path, &mut self.work.sink.attributes);
+        if verdict == Verdict::Wait {
+            self.unknown.insert(number);
+        }
+        verdict != Verdict::Wait
+    }
+
+    fn verdict(&self, log: &Log, now: Instant) -> Verdict {
+        if self.is_excluded(&log.path) {
+            return Verdict::Leave;
+        }
+        self.sources.verdict(&log.path, now.saturating_duration_since(log.since))
+    }
+
+    fn read_turn(&mut self, number: u64, now: Instant) {
+        if !self.turn_to(number, now) {
+            return;
+        }
+        let Some(log) = self.logs.get_mut(&number) else { return };
         self.work.allow(&mut log.allowance, now);
         let progress = log.read_some(&mut self.work, now);
         log.allowance = self.work.sink.allowance;
@@ -404,11 +444,14 @@ impl Tailer {
         if !self.has_begun {
             return;
         }
+        self.wake_unknown();
         let numbers: Vec<u64> =
             self.logs.iter().filter(|(_, log)| log.waits_for_time()).map(|(number, _)| *number).collect();
         for number in numbers {
+            if !self.turn_to(number, now) {
+                continue;
+            }
             let Some(log) = self.logs.get_mut(&number) else { continue };
-            self.sources.attributes_of(&log.path, &mut self.work.sink.attributes);
             if let Err(error) = log.expire(&self.plan.waits, &mut self.work, now) {
                 tracing::warn!(path = %log.path.display(), %error, "a log file cannot be read; it is tried again");
             }
@@ -426,7 +469,7 @@ impl Tailer {
 
     /// How long nothing is due.
     fn idle_time(&self, now: Instant) -> Duration {
-        let waits = self.logs.values().any(Log::waits_for_time);
+        let waits = !self.unknown.is_empty() || self.logs.values().any(Log::waits_for_time);
         let mut until = self.scan_at;
         if waits {
             until = until.min(self.tick_at);

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{
     batch::Builder,
-    filter::{Allowance, Filter, RATE_LIMIT, RateLimit},
+    filter::{Allowance, Filter, NOT_SELECTED, RATE_LIMIT, RateLimit},
     join::{JoinRules, Piece},
     parse::{Encoded, LineRecord, Outcome, ParseRules, RecordEncoder},
 };
@@ -58,6 +58,8 @@ pub(super) struct Sink {
     pub(super) metrics: FilelogMetrics,
     /// Of the log at hand.
     pub(super) allowance: Allowance,
+    /// The log at hand is left out.
+    pub(super) is_left_out: bool,
     record_bytes: usize,
 }
 
@@ -69,6 +71,7 @@ impl Work {
             observed_unix_nano: 0,
             metrics,
             allowance: Allowance::default(),
+            is_left_out: false,
             record_bytes: limits.record_bytes,
         };
         Work { rules, limits, budget, scratch: vec![0; limits.scratch_bytes()], sink }
@@ -110,6 +113,9 @@ impl Limits {
 impl Sink {
     /// Makes a log record of a piece, unless a rule drops it.
     pub(super) fn encode(&mut self, rules: &Rules, piece: &Piece<'_>, builder: &mut Builder) {
+        if self.is_left_out {
+            return self.metrics.count_dropped(NOT_SELECTED);
+        }
         let line = LineRecord {
             body: piece.text,
             time_unix_nano: piece.time_unix_nano,

@@ -5,6 +5,7 @@
 mod accepted;
 mod broker;
 mod drain;
+mod kubernetes;
 mod offline;
 mod refused;
 mod requests;

@@ -3,7 +3,7 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::Tailer;
@@ -11,6 +11,7 @@ use crate::filelog::{
     discover::Visitor,
     family::{Candidate, Look},
     log::Log,
+    sources::Verdict,
     watch::Watcher,
 };
 
@@ -34,10 +35,14 @@ impl Tailer {
         directories.iter().for_each(|directory| self.look_in(directory, now));
     }
 
-    /// Whether a path is to be a log: it is not excluded, and no file of another.
+    /// Whether a path is to be a log: it is not left out, and no file of another.
     fn is_wanted(&self, path: &Path) -> bool {
-        let is_excluded = self.plan.exclude.iter().any(|pattern| pattern.matches(path));
-        !is_excluded && !self.is_file_of_another(path)
+        let is_left_out = || self.sources.verdict(path, Duration::ZERO) == Verdict::Leave;
+        !self.is_excluded(path) && !is_left_out() && !self.is_file_of_another(path)
+    }
+
+    pub(super) fn is_excluded(&self, path: &Path) -> bool {
+        self.plan.exclude.iter().any(|pattern| pattern.matches(path))
     }
 
     fn is_file_of_another(&self, path: &Path) -> bool {
@@ -61,7 +66,7 @@ impl Tailer {
             return log;
         }
         let number = self.number();
-        self.logs.insert(number, Log::new(path.to_owned()));
+        self.logs.insert(number, Log::new(path.to_owned(), Instant::now()));
         self.by_path.insert(path.to_owned(), number);
         if real != path {
             // Of what a link leads to, only its own directory tells.
@@ -120,8 +125,9 @@ impl Tailer {
         }
     }
 
-    fn forget(&mut self, number: u64) {
+    pub(super) fn forget(&mut self, number: u64) {
         let Some(log) = self.logs.remove(&number) else { return };
+        self.unknown.remove(&number);
         self.is_dirty = true;
         self.by_path.retain(|_, of| *of != number);
         if let Some(directory) = log.path.parent()

@@ -21,6 +21,7 @@ use crate::{
         filter::Filter,
         join::JoinRules,
         parse::ParseRules,
+        select::Selection,
         work::{Limits, Rules},
     },
     metrics::FilelogMetrics,
@@ -38,6 +39,7 @@ pub(super) struct Scene {
     pub(super) written: Vec<Vec<u8>>,
     pub(super) rotations: usize,
     pub(super) limits: Limits,
+    pub(super) selection: Selection,
 }
 
 pub(super) struct Running {
@@ -61,6 +63,7 @@ impl Scene {
             written: Vec::new(),
             rotations: 0,
             limits: Limits::new(64 * 1024, 4096, 256 * 1024),
+            selection: Selection::default(),
         };
         scene.start();
         scene
@@ -98,7 +101,7 @@ impl Scene {
             rate_limit: None,
         };
         let work = Work::new(rules, self.limits, MemoryBudget::new(1 << 20), self.metrics.clone());
-        let sources = Sources::new(&BTreeMap::new());
+        let sources = Sources::new(&BTreeMap::new(), self.selection.clone());
         let mark = Box::new(Vec::new);
         let tailer = Tailer::new(plan, work, sources, store, checkpoint.as_ref(), mark, sender).unwrap();
         let is_clean = checkpoint.is_some_and(|checkpoint| checkpoint.is_clean);

@@ -1,4 +1,4 @@
-//! A Go that is new enough for Mimir, whatever Go the system's packages have.
+//! A Go that is new enough for what is built here, whatever Go the system's packages have.
 //!
 //! The Go project also publishes its toolchain as a module. Recent releases of Go fetch it by themselves; older ones,
 //! such as Debian 12's, can still download it as they would any module, and then it is run from there.
@@ -7,12 +7,16 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+pub(crate) use module::Module;
+
 use crate::cache::Cache;
 use crate::progress::Task;
 use crate::{Error, Part, Result, command, tools};
 
-/// What `mimir/go.mod` asks for: major, minor, patch.
-const NEEDED: [u32; 3] = [1, 25, 9];
+mod module;
+
+/// The newest that any `go.mod` here asks for: major, minor, patch.
+const NEEDED: [u32; 3] = [1, 26, 0];
 const VERSION: &str = "1.26.8";
 /// The module sums of the toolchain, per architecture in Go's naming.
 const SUMS: [(&str, &str); 2] = [
@@ -20,15 +24,15 @@ const SUMS: [(&str, &str); 2] = [
     ("arm64", "h1:sYL/O6MqS68ML0kjsQ36WoYIpJqkw60TxizWUYUKQMc="),
 ];
 
-/// The path of a `go` that can build Mimir.
-pub(crate) fn toolchain(cache: &Cache, task: &Task) -> Result<PathBuf> {
+/// The path of a `go` that can build what is pinned here.
+fn toolchain(cache: &Cache, task: &Task) -> Result<PathBuf> {
     tools::ensure(&[tools::GO], cache, task)?;
     let installed = PathBuf::from("go");
     let says = command::output("ask go for its version", Command::new(&installed).arg("version"))?;
     if version(&says).is_some_and(|version| version >= NEEDED) {
         return Ok(installed);
     }
-    task.say(format!("fetching Go {VERSION}: {} is older than Mimir needs", says.trim()));
+    task.say(format!("fetching Go {VERSION}: {} is too old", says.trim()));
     download(&installed)
 }
 
@@ -102,6 +106,6 @@ mod tests {
         assert_eq!(version("go version go1.27rc1 linux/arm64"), Some([1, 27, 0]));
         assert_eq!(version("gccgo 12"), None);
         assert!(version("go version go1.26.8 linux/amd64").unwrap() >= NEEDED);
-        assert!(version("go version go1.25.8 linux/amd64").unwrap() < NEEDED);
+        assert!(version("go version go1.25.9 linux/amd64").unwrap() < NEEDED);
     }
 }
