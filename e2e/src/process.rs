@@ -40,9 +40,24 @@ impl Program {
         env: &[(&str, &str)],
         log: &Path,
     ) -> Result<Self> {
+        Self::start_path(prefix, name, &path_of(name)?, args, env, log)
+    }
+
+    /// The same for a program that is not of this workspace; `name` is what messages call it.
+    ///
+    /// # Errors
+    /// The log cannot be written, or the program not be started.
+    pub fn start_path(
+        prefix: &[OsString],
+        name: &'static str,
+        path: &Path,
+        args: &[&str],
+        env: &[(&str, &str)],
+        log: &Path,
+    ) -> Result<Self> {
         let file = File::options().create(true).append(true).open(log).context("open the program's log")?;
         let mut words = prefix.to_vec();
-        words.push(path_of(name)?.into());
+        words.push(path.into());
         let mut command = devstack::tethered(Path::new(&words[0])).context("find the launcher")?;
         command
             .args(&words[1..])

@@ -1,5 +1,6 @@
 //! The reading of log files, as the whole edge on a real broker: what lines cost on their way from the file to the topic, and
-//! what files cost in which nothing happens.
+//! what files cost in which nothing happens. The OpenTelemetry Collector reads the same files in the same run, and is spared
+//! what comes after: its exporter does nothing.
 #![allow(clippy::print_stdout, reason = "a bench reports on the terminal")]
 
 use std::fmt::Write as _;
@@ -9,15 +10,19 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Parser;
-use devstack::{Part, Stack, StackOptions};
+use devstack::{Cache, Part, Progress, Stack, StackOptions};
 use e2e::faults::edge::{Edge, EdgeOptions};
 use e2e::line::wait_for;
-use e2e::process::{Cpu, resident_bytes};
+use e2e::process::{Cpu, Program, free_port, resident_bytes};
+use e2e::scrape::Page;
 use kafka_client::ConnectionConfig;
 use kafka_client::admin::{self, TopicSpec};
 use telemetry_wire::{Signal, dead_letter_topic};
+
+/// How the collector counts what its receivers have taken; some versions add `_total`.
+const ACCEPTED: &str = "otelcol_receiver_accepted_log_records";
 
 /// Reads container logs from a disk.
 #[derive(Debug, Parser)]
@@ -62,8 +67,13 @@ async fn bench(arguments: &Arguments, brokers: &str) -> Result<()> {
         arguments.megabytes,
         bytes / lines
     );
-    for (name, json) in [("container format only", "false"), ("and JSON", "true")] {
-        read_all(folder.path(), brokers, &loud, name, json, bytes, lines).await?;
+    let collector =
+        devstack::collector(&Cache::from_env(), &Progress::detect()).context("build the collector")?;
+    for (name, json) in [("container format", false), ("and JSON", true)] {
+        let work = Work { name, json, bytes, lines };
+        let ours = read_all(folder.path(), brokers, &loud, &work).await?;
+        let theirs = collect_all(folder.path(), &collector, &loud, &work).await?;
+        println!("{name:<18} the edge needs {:.2} of the collector's CPU time", ours / theirs);
     }
     for files in [1_000, 5_000] {
         watch(folder.path(), brokers, files, arguments.seconds).await?;
@@ -71,35 +81,78 @@ async fn bench(arguments: &Arguments, brokers: &str) -> Result<()> {
     Ok(())
 }
 
-/// From the first byte to the last ack.
-async fn read_all(
-    folder: &Path,
-    brokers: &str,
-    logs: &Path,
-    name: &str,
-    json: &str,
+/// What is to be read.
+struct Work {
+    name: &'static str,
+    json: bool,
     bytes: u64,
     lines: u64,
-) -> Result<()> {
-    let settings = [("EDGE__FILELOG__PARSE__JSON", json.to_owned())];
-    let edge = start(folder, brokers, &format!("loud-{json}"), logs, &settings).await?;
+}
+
+impl Work {
+    fn report(&self, who: &str, used: f64, peak: u64) {
+        println!(
+            "{:<18} {who:<9} {:>6.0} MB per CPU second, {:>5.2} CPU us a line, {} MiB resident at most",
+            self.name,
+            self.bytes as f64 / 1e6 / used,
+            used * 1e6 / self.lines as f64,
+            peak >> 20
+        );
+    }
+}
+
+/// From the first byte to the last ack; CPU seconds.
+async fn read_all(folder: &Path, brokers: &str, logs: &Path, work: &Work) -> Result<f64> {
+    let settings = [("EDGE__FILELOG__PARSE__JSON", work.json.to_string())];
+    let edge = start(folder, brokers, &format!("loud-{}", work.json), logs, &settings).await?;
     let pid = edge.program()?.pid();
     let mut peak = 0;
     wait_for("all lines in the topic", async || {
         peak = peak.max(resident_bytes(pid)?);
         let page = edge.metrics().await?;
         let acked = page.sum("edge_publisher_acked_items_total", &[("signal", "logs")]);
-        Ok(if acked >= lines as f64 { Ok(()) } else { Err(format!("{acked} of {lines} lines")) })
+        Ok(if acked >= work.lines as f64 { Ok(()) } else { Err(format!("{acked} of {} lines", work.lines)) })
     })
     .await?;
     let used = Cpu::of(pid)?.seconds();
-    println!(
-        "{name:<22} {:>6.0} MB per CPU second, {:>5.2} CPU us a line, {} MiB resident at most",
-        bytes as f64 / 1e6 / used,
-        used * 1e6 / lines as f64,
-        peak >> 20
+    work.report("edge", used, peak);
+    Ok(used)
+}
+
+/// The same by the collector's receiver `filelog`, up to an exporter that does nothing; CPU seconds.
+async fn collect_all(folder: &Path, collector: &Path, logs: &Path, work: &Work) -> Result<f64> {
+    let (port, name) = (free_port()?, format!("collector-{}", work.json));
+    let config = folder.join(format!("{name}.yaml"));
+    let json =
+        if work.json { "      - {type: json_parser, parse_from: body, parse_to: attributes}\n" } else { "" };
+    let text = format!(
+        "receivers:\n  filelog:\n    include: ['{}/*/*/*.log']\n    start_at: beginning\n    include_file_path: true\n    operators:\n      - {{type: container}}\n{json}\
+         exporters: {{nop: {{}}}}\n\
+         service:\n  pipelines: {{logs: {{receivers: [filelog], exporters: [nop]}}}}\n  telemetry:\n    metrics:\n      \
+         readers: [{{pull: {{exporter: {{prometheus: {{host: 127.0.0.1, port: {port}}}}}}}}}]\n",
+        logs.display()
     );
-    Ok(())
+    fs::write(&config, text).context("write the collector's configuration")?;
+    let log = folder.join(format!("{name}.log"));
+    let argument = format!("--config={}", config.display());
+    let mut program = Program::start_path(&[], "collector", collector, &[&argument], &[], &log)?;
+    let (client, url) = (reqwest::Client::new(), format!("http://127.0.0.1:{port}"));
+    let mut peak = 0;
+    wait_for("all lines in the collector", async || {
+        ensure!(!program.has_ended()?, "the collector ended: {}", program.tail());
+        peak = peak.max(resident_bytes(program.pid())?);
+        let Ok(page) = Page::read(&client, &url).await else { return Ok(Err(program.tail())) };
+        let accepted = page.sum(ACCEPTED, &[]).max(page.sum(&format!("{ACCEPTED}_total"), &[]));
+        Ok(if accepted >= work.lines as f64 {
+            Ok(())
+        } else {
+            Err(format!("{accepted} of {} lines", work.lines))
+        })
+    })
+    .await?;
+    let used = Cpu::of(program.pid())?.seconds();
+    work.report("collector", used, peak);
+    Ok(used)
 }
 
 /// Files in which nothing happens.

@@ -39,6 +39,8 @@ pub(super) struct Generation {
     pub(super) rotated_at: Option<Instant>,
     /// When bytes of it were last read.
     pub(super) read_at: Instant,
+    /// When it was last seen to have grown.
+    grown_at: Instant,
     pub(super) joiner: Joiner,
     builder: Option<Builder>,
     /// The position after the batch that is being made durable.
@@ -94,6 +96,7 @@ impl Generation {
             size: 0,
             rotated_at: None,
             read_at: now,
+            grown_at: now,
             joiner: Joiner::default(),
             builder: None,
             outstanding: None,
@@ -265,6 +268,9 @@ impl Generation {
         let progress = match outcome {
             Ok(Checked { is_replaced: true, .. }) => Ok(Progress::Replaced),
             Ok(Checked { read, size, fingerprint, .. }) => {
+                if size > self.size {
+                    self.grown_at = now;
+                }
                 (self.size, self.id.fingerprint) = (size, fingerprint);
                 self.builder.get_or_insert_with(|| Builder::new(&work.budget, now));
                 Ok(self.take_lines(work, &scratch[..read], now))
@@ -327,6 +333,35 @@ impl Generation {
         work.sink.metrics.count_read(rest.len() as u64);
         self.pass_over_nothing();
         Ok(true)
+    }
+
+    /// Whether its last line has no end yet, and that may be all that ever comes of it. A runtime always writes whole lines.
+    pub(super) fn has_unended(&self) -> bool {
+        self.unread() > 0
+            && self.rotated_at.is_none()
+            && self.format.is_none_or(|format| format == Format::Plain)
+    }
+
+    /// Takes the beginning of a last line whose end has not come for so long, as a part of it.
+    pub(super) fn take_unended(&mut self, wait: Duration, work: &mut Work, now: Instant) -> io::Result<()> {
+        let is_still = now.saturating_duration_since(self.grown_at) >= wait;
+        let Some(file) = self.file.as_ref().filter(|_| self.has_unended() && is_still) else { return Ok(()) };
+        let mut line = vec![0; self.unread().min(work.limits.line_bytes as u64) as usize];
+        let read = file.read_at(&mut line, self.read)?;
+        line.truncate(read);
+        let is_whole = self.file_len()? == self.read + line.len() as u64;
+        let is_unended = is_whole && !line.is_empty() && memchr::memchr(b'\n', &line).is_none();
+        if !is_unended || Format::of_line(&line) != Format::Plain {
+            return Ok(());
+        }
+        self.builder.get_or_insert_with(|| Builder::new(&work.budget, now));
+        if self.has_room(work, line.len()) {
+            self.take_text(work, &plain(&line, true), self.read);
+            self.read += line.len() as u64;
+            work.sink.metrics.count_read(line.len() as u64);
+        }
+        self.pass_over_nothing();
+        Ok(())
     }
 
     fn take_line(&mut self, work: &mut Work, line: &[u8], offset: u64) {

@@ -93,7 +93,8 @@ impl Log {
     /// Whether the clock has something to do with it.
     pub(super) fn waits_for_time(&self) -> bool {
         self.generations.iter().any(|one| {
-            one.joiner.is_holding() || one.may_seal() || one.rotated_at.is_some() || one.has_no_room()
+            let is_unfinished = one.joiner.is_holding() || one.has_unended();
+            is_unfinished || one.may_seal() || one.rotated_at.is_some() || one.has_no_room()
         })
     }
 
@@ -166,6 +167,7 @@ impl Log {
             if is_abandoned && one.unread() > 0 && since_read >= waits.rotated {
                 one.take_rest(work, now)?;
             }
+            one.take_unended(waits.rest_of_line, work, now)?;
             let wait = if one.joiner.is_cut() { waits.rest_of_line } else { waits.next_line };
             // As long as there is more to read, here or in the next file, what is held may go on there; and what came from the
             // file before is this one's only once something of it was read.

@@ -459,12 +459,10 @@ impl Tailer {
             self.hand_over(number, now);
             self.wake(number);
         }
-        let (mut lag, mut files) = (0, 0);
-        for log in self.logs.values() {
-            lag += log.lag_bytes();
-            files += log.generations.len();
-        }
-        self.work.sink.metrics.set_state(lag, files, self.logs.len());
+        let lags =
+            self.logs.values().map(|log| (log.lag_bytes(), &*log.path)).filter(|(bytes, _)| *bytes > 0);
+        let files = self.logs.values().map(|log| log.generations.len()).sum();
+        self.work.sink.metrics.set_state(lags.collect(), files, self.logs.len());
     }
 
     /// How long nothing is due.

@@ -157,6 +157,69 @@ fn bytes_that_are_no_text_and_lines_without_an_end_come_as_they_are() {
 }
 
 #[test]
+fn a_last_line_without_an_end_comes_in_parts_also_across_a_crash() {
+    let mut scene = Scene::new();
+    scene.rest_of_line = Duration::from_millis(1);
+    scene.crash();
+    scene.write(b"whole\nhalf");
+    scene.store_until(2);
+    scene.crash();
+    scene.write(b" rest\nnext\n");
+    scene.store_until(4);
+    let expected: [&[u8]; 4] = [b"whole", b"half", b" rest", b"next"];
+    assert_eq!(scene.stored, expected);
+}
+
+#[test]
+fn the_beginning_of_a_container_runtimes_line_waits_for_its_end() {
+    let mut scene = Scene::new();
+    scene.rest_of_line = Duration::from_millis(1);
+    scene.crash();
+    scene.write(b"2026-01-02T03:04:05.6Z stdout F whole\n2026-01-02T03:04:05.7Z std");
+    scene.store_until(1);
+    (0..20).for_each(|_| scene.turn());
+    scene.write(b"out F rest\n");
+    scene.store_until(2);
+    let expected: [&[u8]; 2] = [b"whole", b"rest"];
+    assert_eq!(scene.stored, expected);
+}
+
+#[test]
+fn a_log_that_is_left_out_later_is_dropped_and_goes_on_where_it_is_selected_again() {
+    let mut scene = Scene::new();
+    scene.write(b"before\n");
+    scene.store_until(1);
+    scene.stop();
+    scene.exclude = vec!["*/*.log".to_owned()];
+    scene.start();
+    scene.write(b"meanwhile\n");
+    (0..20).for_each(|_| scene.turn());
+    scene.stop();
+    scene.exclude.clear();
+    scene.start();
+    scene.write(b"after\n");
+    scene.store_until(2);
+    let expected: [&[u8]; 2] = [b"before", b"after"];
+    assert_eq!(scene.stored, expected);
+}
+
+#[test]
+fn a_log_that_was_never_selected_is_not_opened() {
+    let mut scene = Scene::new();
+    scene.stop();
+    scene.exclude = vec!["*/*.log".to_owned()];
+    scene.start();
+    scene.write(b"first\n");
+    (0..20).for_each(|_| scene.turn());
+    assert!(scene.running.as_ref().unwrap().tailer.logs.is_empty());
+    scene.stop();
+    scene.exclude.clear();
+    scene.start();
+    scene.store_until(1);
+    assert_eq!(scene.stored, [b"first"]);
+}
+
+#[test]
 fn a_line_longer_than_a_record_may_be_comes_in_parts() {
     let mut scene = Scene::new();
     let long = vec![b'x'; 10 * 1024 * 1024];

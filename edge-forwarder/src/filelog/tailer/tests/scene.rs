@@ -39,7 +39,10 @@ pub(super) struct Scene {
     pub(super) written: Vec<Vec<u8>>,
     pub(super) rotations: usize,
     pub(super) limits: Limits,
+    pub(super) rest_of_line: Duration,
     pub(super) selection: Selection,
+    /// Patterns below the root.
+    pub(super) exclude: Vec<String>,
 }
 
 pub(super) struct Running {
@@ -63,7 +66,9 @@ impl Scene {
             written: Vec::new(),
             rotations: 0,
             limits: Limits::new(64 * 1024, 4096, 256 * 1024),
+            rest_of_line: Duration::from_secs(3600),
             selection: Selection::default(),
+            exclude: Vec::new(),
         };
         scene.start();
         scene
@@ -77,16 +82,16 @@ impl Scene {
         let store = CheckpointStore::open(&self.root.path().join("positions")).unwrap();
         let checkpoint = store.load();
         let (sender, output) = channel(1000);
-        let include = self.root.path().join("*/*.log");
+        let pattern = |of: &String| PathPattern::new(self.root.path().join(of).to_str().unwrap()).unwrap();
         let instantly = Duration::from_millis(1);
         let plan = Plan {
-            include: vec![PathPattern::new(include.to_str().unwrap()).unwrap()],
-            exclude: Vec::new(),
+            include: vec![pattern(&"*/*.log".to_owned())],
+            exclude: self.exclude.iter().map(pattern).collect(),
             is_from_end: false,
             waits: Waits {
                 linger: instantly,
                 next_line: instantly,
-                rest_of_line: Duration::from_secs(3600),
+                rest_of_line: self.rest_of_line,
                 rotated: instantly,
             },
             scan_interval: instantly,
@@ -130,6 +135,16 @@ impl Scene {
         if is_told {
             let line = running.tailer.line();
             running.untold.drain(..).for_each(|ticket| line.tell(Message::Durable(ticket, None)));
+        }
+    }
+
+    /// Turns until so many records are stored.
+    pub(super) fn store_until(&mut self, records: usize) {
+        let started = Instant::now();
+        while self.stored.len() < records {
+            assert!(started.elapsed() < Duration::from_secs(30), "{:?}", self.stored);
+            self.turn();
+            self.store(true);
         }
     }
 
