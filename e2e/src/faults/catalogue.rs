@@ -157,7 +157,7 @@ pub const ROWS: &[Row] = rows! {
     "T03" Nothing 1 10 tail::copied_and_truncated, "log copied and truncated";
     "T04" Nothing 1 10 tail::inode_reused, "inode reused by a file of the same length";
     "T06" Nothing 1 5 tail::fragments, "lines in fragments, cut by rotations";
-    "T09" Nothing 0 200 tail::killed_while_rotating, "SIGKILL at random moments while logs rotate and the broker comes and goes";
+    "T09" Nothing 8 200 tail::killed_while_rotating, "SIGKILL at random moments while logs rotate and the broker comes and goes";
     "T14" Nothing 1 3 tail::spool_full, "spool at its quota and no broker: the files wait";
     "T17" Nothing 0 4 tail::clock_jumps, "clock +1 h, -1 h, 1970 while logs are read";
     "T18" Nothing 1 5 tail::strange_files, "a line of 10 MB, loops of links, files that vanish, a file that shrinks";

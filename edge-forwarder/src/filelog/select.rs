@@ -105,8 +105,8 @@ fn label_patterns(labels: &BTreeMap<String, String>) -> Result<Vec<(String, Patt
 mod tests {
     use super::*;
 
-    fn selection(config: SelectionConfig) -> Selection {
-        Selection::new(&config).unwrap()
+    fn selection(config: &SelectionConfig) -> Selection {
+        Selection::new(config).unwrap()
     }
 
     fn texts(texts: &[&str]) -> Vec<String> {
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn names_are_included_unless_they_are_excluded() {
-        let rules = selection(SelectionConfig {
+        let rules = selection(&SelectionConfig {
             include_namespaces: texts(&["prod*", "staging"]),
             exclude_namespaces: texts(&["production-tools"]),
             exclude_containers: texts(&["istio-*"]),
@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_pod_has_all_included_labels_and_no_excluded_one() {
-        let rules = selection(SelectionConfig {
+        let rules = selection(&SelectionConfig {
             include_labels: labels(&[("team", "*"), ("app", "menu-*")]),
             exclude_labels: labels(&[("logs", "off")]),
             ..SelectionConfig::default()

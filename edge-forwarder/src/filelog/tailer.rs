@@ -379,13 +379,6 @@ impl Tailer {
         verdict != Verdict::Wait
     }
 
-    fn verdict(&self, log: &Log, now: Instant) -> Verdict {
-        if self.is_excluded(&log.path) {
-            return Verdict::Leave;
-        }
-        self.sources.verdict(&log.path, now.saturating_duration_since(log.since))
-    }
-
     fn read_turn(&mut self, number: u64, now: Instant) {
         if !self.turn_to(number, now) {
             return;

@@ -41,7 +41,15 @@ impl Tailer {
         !self.is_excluded(path) && !is_left_out() && !self.is_file_of_another(path)
     }
 
-    pub(super) fn is_excluded(&self, path: &Path) -> bool {
+    /// What to do with the lines of a log that is followed.
+    pub(super) fn verdict(&self, log: &Log, now: Instant) -> Verdict {
+        if self.is_excluded(&log.path) {
+            return Verdict::Leave;
+        }
+        self.sources.verdict(&log.path, now.saturating_duration_since(log.since))
+    }
+
+    fn is_excluded(&self, path: &Path) -> bool {
         self.plan.exclude.iter().any(|pattern| pattern.matches(path))
     }
 
