@@ -24,6 +24,7 @@ pub mod dead_letter;
 pub mod decode;
 pub mod delivery;
 pub mod intake;
+pub mod intent;
 pub mod lag;
 pub mod metrics;
 pub mod mimir;

@@ -1,0 +1,426 @@
+//! Every way in which crashes, takeovers, zombies and a server that loses rows can fall together, explored to the end.
+//!
+//! Two members, one partition with two records, a broker that keeps one committed position and knows who owns the partition,
+//! and a table that knows tokens. A block is one record of two rows on two days, each of which is stored, lost and deduplicated
+//! by itself, as ClickHouse does. A member is the protocol as the pipeline runs it: [`Insertion`] and [`Intent`] are the real
+//! ones. From every state every possible event is tried; budgets bound how often faults strike.
+//!
+//! A world in which nothing is left to do must hold each row once. The mutations at the end leave one step of the protocol
+//! out each, and the same exploration must find a row that is lost or doubled.
+
+use std::collections::HashSet;
+
+use super::{Insertion, Intent, Outcome, Step, Stored};
+
+/// Records of the partition.
+const RECORDS: i64 = 2;
+/// Rows of a record, each on a day of its own.
+const DAYS: usize = 2;
+
+/// A step of the protocol that is left out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mutation {
+    None,
+    /// Take for settled what would have to be read back.
+    SkipReadBack,
+    /// The token does not depend on the records' bytes.
+    SkipFingerprint,
+    /// The position moves on before the insert is confirmed.
+    CommitBeforeInsert,
+    /// Insert what was not announced.
+    SkipAnnouncement,
+    /// What was announced is forgotten at a takeover.
+    ForgetIntent,
+    /// After a lost part the same token is sent again and again believed.
+    SkipRepair,
+    /// A member that was stopped goes on as if it owned the partition.
+    SkipLease,
+    /// An intent from before the server's window counts as if it were new.
+    TrustOldTokens,
+    /// The server forgets tokens at once.
+    NoTokens,
+}
+
+type Token = (i64, u8);
+
+/// What a member does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Doing {
+    /// It owns nothing.
+    Nothing,
+    /// It has the partition, and forms the block at its position.
+    Forming { position: i64, pending: Option<i64> },
+    /// It waits for the broker to acknowledge what it announced.
+    Announcing { block: i64, was_announced: bool },
+    /// It has a block.
+    Storing { block: i64, insertion: Insertion },
+    /// It has stored all.
+    Finished,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Member {
+    doing: Doing,
+    /// It is stopped, and knows nothing of what happens.
+    is_frozen: bool,
+    /// It was thawed after its lease had expired.
+    is_expired: bool,
+}
+
+/// An insert that the server works on, though nobody may wait for it any more.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Running {
+    token: Token,
+    block: i64,
+    content: u8,
+    days: [bool; DAYS],
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct World {
+    members: [Member; 2],
+    /// Who owns the partition, as the broker sees it.
+    owner: usize,
+    /// The committed position, and the block that is announced with it, by its content.
+    committed: (i64, Option<(i64, u8)>),
+    /// What the log holds: another content once the topic was made anew.
+    content: u8,
+    /// Rows of the present content, by record and day.
+    rows: [[u8; DAYS]; RECORDS as usize],
+    /// Rows of an older content that are in the table under the same offsets.
+    old_rows: [bool; RECORDS as usize],
+    tokens: [Vec<Token>; DAYS],
+    running: Vec<Running>,
+    faults: u8,
+    renewals: u8,
+    /// What is announced was announced before the server forgot its tokens.
+    is_old: bool,
+}
+
+struct Explorer {
+    mutation: Mutation,
+    seen: HashSet<World>,
+    broken: Option<World>,
+}
+
+impl World {
+    fn new() -> World {
+        let idle = Member { doing: Doing::Nothing, is_frozen: false, is_expired: false };
+        let first = Member { doing: Doing::Forming { position: 0, pending: None }, ..idle };
+        World {
+            members: [first, idle],
+            owner: 0,
+            committed: (0, None),
+            content: 0,
+            rows: [[0; DAYS]; RECORDS as usize],
+            old_rows: [false; RECORDS as usize],
+            tokens: Default::default(),
+            running: Vec::new(),
+            faults: 3,
+            renewals: 1,
+            is_old: false,
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.running.is_empty() && self.members[self.owner].doing == Doing::Finished
+    }
+
+    fn is_right(&self) -> bool {
+        self.rows.iter().flatten().all(|rows| *rows == 1)
+    }
+
+    fn is_doubled(&self) -> bool {
+        self.rows.iter().flatten().any(|rows| *rows > 1)
+    }
+
+    /// The server does one day of an insert: the token first, then the rows; it may lose the rows between.
+    fn store(&mut self, running: &Running, day: usize, loses_rows: bool, mutation: Mutation) {
+        if self.tokens[day].contains(&running.token) && mutation != Mutation::NoTokens {
+            return;
+        }
+        self.tokens[day].push(running.token);
+        self.tokens[day].sort_unstable();
+        if !loses_rows && running.content == self.content {
+            self.rows[running.block as usize][day] += 1;
+        }
+    }
+
+    fn stored(&self, block: i64) -> Stored {
+        match self.rows[block as usize].iter().filter(|rows| **rows > 0).count() {
+            0 => Stored::Nothing,
+            DAYS => Stored::Whole,
+            _ => Stored::Part,
+        }
+    }
+}
+
+/// A token with and without the fingerprint.
+fn token(block: i64, content: u8, mutation: Mutation) -> Token {
+    if mutation == Mutation::SkipFingerprint { (block, 0) } else { (block, content) }
+}
+
+/// A repair's token says which rows it brings.
+fn repair_token(block: i64, missing: [bool; DAYS]) -> Token {
+    let set = missing.iter().rev().fold(0, |bits, day| bits << 1 | u8::from(*day));
+    (block + 100, set)
+}
+
+impl Explorer {
+    fn explore(mutation: Mutation) -> Explorer {
+        let mut explorer = Explorer { mutation, seen: HashSet::new(), broken: None };
+        let mut open = vec![World::new()];
+        while let Some(world) = open.pop() {
+            if explorer.broken.is_some() || !explorer.seen.insert(world.clone()) {
+                continue;
+            }
+            if world.is_doubled() || (world.is_over() && !world.is_right()) {
+                explorer.broken = Some(world);
+                continue;
+            }
+            for who in 0..2 {
+                explorer.member_steps(&world, who, &mut open);
+            }
+            explorer.server_steps(&world, &mut open);
+            explorer.faults(&world, &mut open);
+        }
+        explorer
+    }
+
+    /// What a member can do next, with every answer that it can get.
+    fn member_steps(&self, world: &World, who: usize, open: &mut Vec<World>) {
+        let member = world.members[who];
+        if member.is_frozen {
+            return;
+        }
+        let mut go = |world: &World, doing: Doing| {
+            let mut next = world.clone();
+            next.members[who].doing = doing;
+            open.push(next);
+        };
+        match member.doing {
+            Doing::Nothing | Doing::Finished => {}
+            Doing::Forming { position, .. } if position >= RECORDS => {
+                if world.owner == who {
+                    let mut done = world.clone();
+                    done.committed = (position, None);
+                    go(&done, Doing::Finished);
+                } else {
+                    go(world, Doing::Nothing);
+                }
+            }
+            Doing::Forming { position, pending } => {
+                let was_announced = pending == Some(position) && self.mutation != Mutation::ForgetIntent;
+                go(world, Doing::Announcing { block: position, was_announced });
+            }
+            Doing::Announcing { block, was_announced } => {
+                if world.owner != who {
+                    // Refused: its generation is over, and its state goes with it.
+                    return go(world, Doing::Nothing);
+                }
+                let mut announced = world.clone();
+                if self.mutation != Mutation::SkipAnnouncement {
+                    announced.committed = (block, Some((block, world.content)));
+                }
+                if self.mutation == Mutation::CommitBeforeInsert {
+                    announced.committed = (block + 1, None);
+                }
+                let insertion = match was_announced {
+                    true if world.is_old && self.mutation != Mutation::TrustOldTokens => {
+                        Insertion::of_unknown_past()
+                    }
+                    true => Insertion::announced_before(),
+                    false => Insertion::new(),
+                };
+                announced.is_old = false;
+                go(&announced, Doing::Storing { block, insertion });
+            }
+            Doing::Storing { block, mut insertion } => match insertion.step() {
+                Step::Settled => go(world, Doing::Forming { position: block + 1, pending: None }),
+                Step::ReadBack => {
+                    let stored = if self.mutation == Mutation::SkipReadBack {
+                        Stored::Whole
+                    } else {
+                        world.stored(block)
+                    };
+                    insertion.read_back(stored);
+                    if self.mutation == Mutation::SkipRepair && insertion.step() == Step::Repair {
+                        insertion = Insertion::new();
+                        insertion.inserted(Outcome::Confirmed);
+                    }
+                    go(world, Doing::Storing { block, insertion });
+                }
+                // Its lease is over: it asks for a new one, and is refused.
+                Step::Insert | Step::Repair
+                    if member.is_expired && self.mutation != Mutation::SkipLease && world.owner != who =>
+                {
+                    go(world, Doing::Nothing);
+                }
+                Step::Insert => {
+                    let running = Running {
+                        token: token(block, world.content, self.mutation),
+                        block,
+                        content: world.content,
+                        days: [true; DAYS],
+                    };
+                    self.answers(world, &running, &mut |world, outcome| {
+                        let mut insertion = insertion;
+                        insertion.inserted(outcome);
+                        go(world, Doing::Storing { block, insertion });
+                    });
+                }
+                Step::Repair => {
+                    if !world.running.is_empty() {
+                        return;
+                    }
+                    let missing = world.rows[block as usize].map(|rows| rows == 0);
+                    let running = Running {
+                        token: repair_token(block, missing),
+                        block,
+                        content: world.content,
+                        days: missing,
+                    };
+                    self.answers(world, &running, &mut |world, _| {
+                        let mut insertion = insertion;
+                        insertion.repaired();
+                        go(world, Doing::Storing { block, insertion });
+                    });
+                }
+            },
+        }
+    }
+
+    /// Every way in which an insert can be answered.
+    fn answers(&self, world: &World, running: &Running, then: &mut dyn FnMut(&World, Outcome)) {
+        let mut done = world.clone();
+        for day in (0..DAYS).filter(|day| running.days[*day]) {
+            done.store(running, day, false, self.mutation);
+        }
+        then(&done, Outcome::Confirmed);
+        if world.faults == 0 {
+            return;
+        }
+        let mut faulty = world.clone();
+        faulty.faults -= 1;
+        // Refused at the door.
+        then(&faulty, Outcome::NotStored);
+        // The connection breaks: the server goes on with it, or has never seen it, or crashed in the middle.
+        then(&faulty, Outcome::Unknown);
+        let mut goes_on = faulty.clone();
+        goes_on.running.push(running.clone());
+        then(&goes_on, Outcome::Unknown);
+        let mut half = faulty.clone();
+        let first = running.days.iter().position(|is_of_it| *is_of_it);
+        first.into_iter().for_each(|day| half.store(running, day, false, self.mutation));
+        then(&half, Outcome::Unknown);
+        for lost in 0..DAYS {
+            let mut crashed = faulty.clone();
+            (0..=lost).filter(|day| running.days[*day]).for_each(|day| {
+                crashed.store(running, day, day == lost, self.mutation);
+            });
+            then(&crashed, Outcome::Unknown);
+        }
+    }
+
+    /// What the server still works on comes to its end.
+    fn server_steps(&self, world: &World, open: &mut Vec<World>) {
+        for index in 0..world.running.len() {
+            let mut next = world.clone();
+            let running = next.running.remove(index);
+            for day in (0..DAYS).filter(|day| running.days[*day]) {
+                next.store(&running, day, false, self.mutation);
+            }
+            open.push(next);
+        }
+    }
+
+    fn faults(&self, world: &World, open: &mut Vec<World>) {
+        // A member that was stopped goes on, some time after its lease.
+        for who in (0..2).filter(|who| world.members[*who].is_frozen) {
+            let mut thawed = world.clone();
+            thawed.members[who] = Member { is_frozen: false, is_expired: true, ..thawed.members[who] };
+            open.push(thawed);
+        }
+        if world.is_over() || world.faults == 0 {
+            return;
+        }
+        // The owner is killed, or stopped for longer than its session; the other takes over.
+        for is_killed in [true, false] {
+            let mut next = world.clone();
+            next.faults -= 1;
+            let (from, to) = (world.owner, 1 - world.owner);
+            if next.members[to].is_frozen {
+                continue;
+            }
+            if is_killed {
+                next.members[from] = Member { doing: Doing::Nothing, is_frozen: false, is_expired: false };
+            } else {
+                next.members[from].is_frozen = true;
+            }
+            let (position, announced) = next.committed;
+            // A range whose bytes are others now is not the announced one.
+            let pending = announced.filter(|(_, content)| *content == world.content).map(|(block, _)| block);
+            next.members[to] =
+                Member { doing: Doing::Forming { position, pending }, is_frozen: false, is_expired: false };
+            next.owner = to;
+            open.push(next);
+        }
+        // So much time passes that the server forgets its tokens: whoever has a block meanwhile is stopped.
+        let is_storing = |member: &Member| {
+            !member.is_frozen && matches!(member.doing, Doing::Storing { .. } | Doing::Announcing { .. })
+        };
+        if world.running.is_empty() && !world.is_old && !world.members.iter().any(is_storing) {
+            let mut next = world.clone();
+            (next.faults, next.is_old, next.tokens) = (world.faults - 1, true, Default::default());
+            open.push(next);
+        }
+        // The topic is made anew while nobody works: the same offsets, other records, and a group that begins again.
+        let is_idle = world.members.iter().all(|member| !matches!(member.doing, Doing::Storing { .. }));
+        if world.renewals > 0 && is_idle && world.running.is_empty() {
+            let mut next = world.clone();
+            (next.renewals, next.faults) = (0, world.faults - 1);
+            next.content = 1;
+            next.old_rows = world.rows.map(|days| days.iter().any(|rows| *rows > 0));
+            next.rows = [[0; DAYS]; RECORDS as usize];
+            next.committed = (0, None);
+            let idle = Member { doing: Doing::Nothing, is_frozen: false, is_expired: false };
+            next.members = [Member { doing: Doing::Forming { position: 0, pending: None }, ..idle }, idle];
+            next.owner = 0;
+            open.push(next);
+        }
+    }
+}
+
+#[test]
+fn no_interleaving_loses_or_doubles_a_row() {
+    let explorer = Explorer::explore(Mutation::None);
+    assert!(explorer.broken.is_none(), "{:#?}", explorer.broken);
+    let over = explorer.seen.iter().filter(|world| world.is_over()).count();
+    assert!(over > 100 && explorer.seen.len() > 10_000, "{} worlds, {over} ends", explorer.seen.len());
+}
+
+#[test]
+fn every_step_that_is_left_out_is_found() {
+    for mutation in [
+        Mutation::SkipReadBack,
+        Mutation::SkipFingerprint,
+        Mutation::CommitBeforeInsert,
+        Mutation::SkipAnnouncement,
+        Mutation::ForgetIntent,
+        Mutation::SkipRepair,
+        Mutation::SkipLease,
+        Mutation::TrustOldTokens,
+        Mutation::NoTokens,
+    ] {
+        let explorer = Explorer::explore(mutation);
+        assert!(explorer.broken.is_some(), "{mutation:?} is not found in {} worlds", explorer.seen.len());
+    }
+}
+
+#[test]
+fn an_intent_of_other_records_is_another() {
+    let ours = Intent { first: 1, last: 5, records: 5, fingerprint: 7, encoder: 1, announced_at: 9 };
+    assert!(ours.is_of_same_records(&Intent { encoder: 2, announced_at: 3, ..ours }));
+    assert!(!ours.is_of_same_records(&Intent { fingerprint: 8, ..ours }));
+    assert!(!ours.is_of_same_records(&Intent { last: 6, ..ours }));
+}
