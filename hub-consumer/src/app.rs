@@ -157,7 +157,7 @@ impl Hub {
         let sink = MimirSink::new(mimir, self.signal_metrics(signal)).context("set up the Mimir client")?;
         let probe = || async {
             match sink.probe().await {
-                Verdict::Wait { reason, detail, .. } => {
+                Verdict::Wait { reason, detail, .. } | Verdict::Unknown { reason, detail } => {
                     Err(Unavailable { needs_operator: false, cause: format!("{reason}: {detail}") })
                 }
                 Verdict::Alert { reason, detail } => {

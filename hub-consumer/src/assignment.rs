@@ -14,10 +14,19 @@ use kafka_client::{CommitOffset, CommittedOffset};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use tracing::{error, warn};
+
 use crate::{
+    delivery::pinned::Claim,
+    intent::{Insertion, Intent},
+    lease::Lease,
+    metrics::SignalMetrics,
     offsets::{CommitPoint, OffsetTracker},
-    sink::{Fragment, Sink, Unreadable},
+    sink::{Fragment, Held, Rebuilt, Sink, Unreadable},
 };
+
+/// For how long a server surely remembers a token, in seconds: half of the window that our tables state.
+const TOKEN_TRUST: u64 = 604_800 / 2;
 
 /// Dead letters of one partition that are written at once. A topic full of poison then keeps some hundred of them in
 /// memory over all partitions, and some thousand go out in a second.
@@ -51,6 +60,8 @@ pub struct Partition<B> {
     pub waiting: VecDeque<Fragment>,
     /// A block of this partition is being delivered. Never two, so that their order is the log's.
     pub is_delivering: bool,
+    /// What is known of blocks before they are sent.
+    pub pin: Pin<B>,
     /// Records that are to be dead-lettered; bounded by the consumer's credit marks.
     pub unreadable: VecDeque<(Fragment, Unreadable)>,
     /// Dead letters of this partition that are under way, at most `DEAD_LETTERS_AT_ONCE`.
@@ -63,6 +74,21 @@ pub struct Partition<B> {
     pub is_closed: bool,
     /// Ends the delivery and the dead letters of this partition.
     pub cancel: CancellationToken,
+}
+
+/// What the intent protocol keeps of one partition; nothing, for a sink that announces nothing.
+#[derive(Debug)]
+pub struct Pin<B> {
+    /// What another owner announced and may have inserted: its records are one block again.
+    pub pending: Option<Intent>,
+    /// The block that waits for its announcement to be committed.
+    pub announced: Option<(OpenBlock<B>, Claim)>,
+    /// Halves of a block in which a value was refused, to be delivered before all others.
+    pub divided: VecDeque<Vec<Fragment>>,
+    /// Records below this may be stored by somebody else; `i64::MAX` until the table was asked.
+    pub doubtful_below: i64,
+    /// How long the partition is ours.
+    pub lease: Lease,
 }
 
 /// Records that were removed from the log before they were read.
@@ -83,6 +109,8 @@ pub struct OpenBlock<B> {
     pub fragments: Vec<Fragment>,
     /// When the first record came.
     pub opened_at: Instant,
+    /// It takes no more records.
+    pub is_complete: bool,
 }
 
 /// What [`Partition::decode_next`] did.
@@ -99,6 +127,17 @@ pub enum Decoded {
 }
 
 impl<B> OpenBlock<B> {
+    /// One of these fragments, which were decoded before, and no others.
+    fn of<S: Sink<Block = B>>(fragments: Vec<Fragment>, sink: &S, spare: &mut Vec<B>) -> OpenBlock<B> {
+        let mut block = spare.pop().unwrap_or_else(|| sink.new_block());
+        let fragments = fragments.into_iter().filter(|fragment| sink.add(&mut block, fragment).is_ok());
+        OpenBlock { fragments: fragments.collect(), block, opened_at: Instant::now(), is_complete: true }
+    }
+
+    fn first_offset(&self) -> Option<i64> {
+        self.fragments.first().map(|fragment| fragment.origin.offset)
+    }
+
     /// Whether it has waited for more records long enough.
     pub fn is_due(&self, max_age: Duration) -> bool {
         self.opened_at.elapsed() >= max_age
@@ -106,12 +145,20 @@ impl<B> OpenBlock<B> {
 }
 
 impl<B> Partition<B> {
-    fn new(generation: u64, committed: Option<CommitPoint>) -> Self {
+    fn new(generation: u64, committed: Option<CommitPoint>, lease: Lease) -> Self {
+        let metadata = committed.as_ref().map_or("", |point| point.metadata.as_str());
+        let pending = Intent::parse(metadata).unwrap_or_else(|unknown| {
+            warn!(%unknown, "metadata of the committed offset cannot be read; what is stored is looked up instead");
+            None
+        });
+        let (announced, divided) = (None, VecDeque::new());
+        let pin = Pin { pending, announced, divided, doubtful_below: i64::MAX, lease };
         Partition {
             tracker: OffsetTracker::new(generation, committed),
             open: None,
             waiting: VecDeque::new(),
             is_delivering: false,
+            pin,
             unreadable: VecDeque::new(),
             dead_letters: 0,
             is_stalled: false,
@@ -123,19 +170,29 @@ impl<B> Partition<B> {
 
     /// Moves the record that waited longest into the open block.
     pub fn decode_next<S: Sink<Block = B>>(&mut self, sink: &S, spare: &mut Vec<B>) -> Decoded {
+        if self.open.is_none()
+            && let Some(half) = self.pin.divided.pop_front()
+        {
+            self.open = Some(OpenBlock::of(half, sink, spare));
+        }
+        let open = self.open.as_ref();
         let Some(fragment) = self.waiting.front() else {
-            let is_full = self.open.as_ref().is_some_and(|open| !sink.has_room(&open.block, 0));
-            return if is_full { Decoded::Full } else { Decoded::Idle };
+            let is_full = open.is_some_and(|open| open.is_complete || !sink.has_room(&open.block, 0));
+            return if is_full && !self.is_forming_again() { Decoded::Full } else { Decoded::Idle };
         };
+        let (offset, bytes) = (fragment.origin.offset, fragment.value.len());
+        if open.is_some_and(|open| !open.fragments.is_empty() && self.ends_before(open, offset, bytes, sink))
+        {
+            return Decoded::Full;
+        }
         let open = self.open.get_or_insert_with(|| OpenBlock {
             block: spare.pop().unwrap_or_else(|| sink.new_block()),
             fragments: Vec::new(),
             opened_at: Instant::now(),
+            is_complete: false,
         });
-        if !open.fragments.is_empty() && !sink.has_room(&open.block, fragment.value.len()) {
-            return Decoded::Full;
-        }
         let fragment = self.waiting.pop_front().expect("the front was looked at");
+        open.is_complete = self.pin.pending.is_some_and(|pending| offset == pending.last);
         match sink.add(&mut open.block, &fragment) {
             Ok(()) => {
                 open.fragments.push(fragment);
@@ -143,6 +200,75 @@ impl<B> Partition<B> {
             }
             Err(error) => Decoded::Unreadable(fragment, error),
         }
+    }
+
+    /// Whether an open block has to be cut before a record can be taken.
+    fn ends_before<S: Sink<Block = B>>(
+        &self,
+        open: &OpenBlock<B>,
+        offset: i64,
+        bytes: usize,
+        sink: &S,
+    ) -> bool {
+        if open.is_complete {
+            return true;
+        }
+        match self.pin.pending {
+            // Of what was announced nothing is left out, and nothing else is put to it.
+            Some(pending) if open.first_offset() >= Some(pending.first) => offset > pending.last,
+            Some(pending) if offset >= pending.first => true,
+            _ => !sink.has_room(&open.block, bytes),
+        }
+    }
+
+    /// Whether the open block is one that was announced before, and not all of it is there yet.
+    pub fn is_forming_again(&self) -> bool {
+        let Some((open, pending)) = self.open.as_ref().zip(self.pin.pending) else { return false };
+        let is_of_range = open.first_offset().is_some_and(|first| first >= pending.first);
+        is_of_range && !open.is_complete && self.tracker.next().is_none_or(|next| next <= pending.last)
+    }
+
+    /// What is known of a block that is about to be announced.
+    pub fn claim(&mut self, intent: &Intent, metrics: &SignalMetrics) -> Claim {
+        let is_of_range = |pending: &mut Intent| intent.first >= pending.first;
+        let pending = self.pin.pending.take_if(is_of_range);
+        let rebuilt = match pending {
+            Some(pending) if pending.encoder != intent.encoder => Rebuilt::Otherwise,
+            _ => Rebuilt::Alike,
+        };
+        let insertion = match pending {
+            Some(pending) if pending.is_of_same_records(intent) => {
+                let age = intent.announced_at.saturating_sub(pending.announced_at);
+                if age < TOKEN_TRUST { Insertion::announced_before() } else { Insertion::of_unknown_past() }
+            }
+            Some(pending) => {
+                metrics.intent_mismatched();
+                error!(%pending, found = %intent, "the topic does not hold what was announced; what the table has of it is looked up");
+                Insertion::of_unknown_past()
+            }
+            None if intent.first < self.pin.doubtful_below => Insertion::of_unknown_past(),
+            None => Insertion::new(),
+        };
+        Claim { insertion, rebuilt, lease: self.pin.lease.clone() }
+    }
+
+    /// A delivery has come to its end; `held` is what it saw in the table, if it looked.
+    pub fn settle_doubt(&mut self, held: Option<&Held>, is_divided: bool, offsets: &[i64]) {
+        let behind_last = offsets.last().map_or(i64::MIN, |last| last + 1);
+        if self.pin.doubtful_below == i64::MAX
+            && let Some(held) = held
+        {
+            self.pin.doubtful_below = held.furthest.map_or(i64::MIN, |furthest| furthest + 1);
+        }
+        // A refused insert may have been stored in part by an earlier attempt.
+        if is_divided {
+            self.pin.doubtful_below = self.pin.doubtful_below.max(behind_last);
+        }
+    }
+
+    /// The block that waits, once what was announced of it is committed.
+    pub fn take_announced(&mut self) -> Option<(OpenBlock<B>, Claim)> {
+        if self.tracker.is_announcement_committed() { self.pin.announced.take() } else { None }
     }
 
     /// The next dead letter to write now.
@@ -159,6 +285,7 @@ impl<B> Partition<B> {
     pub fn is_busy(&self) -> bool {
         let is_open = self.open.as_ref().is_some_and(|open| !open.fragments.is_empty());
         let is_dead_lettering = self.dead_letters > 0 || !self.unreadable.is_empty();
+        let is_open = is_open || !self.pin.divided.is_empty();
         is_open || self.is_delivering || is_dead_lettering || self.tracker.is_commit_pending()
     }
 
@@ -181,6 +308,7 @@ impl<B> Partition<B> {
     pub fn close(&mut self) {
         self.stop_taking();
         self.open = None;
+        self.pin.divided.clear();
     }
 }
 
@@ -193,10 +321,15 @@ impl<B> Default for Assignment<B> {
 impl<B> Assignment<B> {
     /// Starts to own a partition that is read from `committed`. State of an older generation, which was never given
     /// back, comes out.
-    pub fn insert(&mut self, id: &PartitionId, committed: Option<CommittedOffset>) -> Option<Partition<B>> {
+    pub fn insert(
+        &mut self,
+        id: &PartitionId,
+        committed: Option<CommittedOffset>,
+        lease: Lease,
+    ) -> Option<Partition<B>> {
         let point =
             committed.map(|position| CommitPoint { offset: position.offset, metadata: position.metadata });
-        let state = Partition::new(id.generation, point);
+        let state = Partition::new(id.generation, point, lease);
         let stale = self.partitions.insert((Arc::clone(&id.topic), id.partition), state)?;
         stale.cancel.cancel();
         Some(stale)
@@ -274,7 +407,8 @@ mod tests {
     /// Assigns a partition whose committed offset is 10.
     fn assign(assignment: &mut Assignment<()>, generation: u64, partition: i32) -> PartitionId {
         let id = PartitionId { topic: "otlp_logs".into(), partition, generation };
-        assignment.insert(&id, Some(CommittedOffset { offset: 10, metadata: String::new() }));
+        let committed = CommittedOffset { offset: 10, metadata: String::new() };
+        assignment.insert(&id, Some(committed), Lease::new(Duration::from_secs(10)));
         id
     }
 
@@ -320,7 +454,7 @@ mod tests {
 
     #[test]
     fn dead_letters_of_a_partition_are_few_at_once_and_all_come() {
-        let mut state: Partition<()> = Partition::new(1, None);
+        let mut state: Partition<()> = Partition::new(1, None, Lease::new(Duration::from_secs(10)));
         for offset in 0..100 {
             let fragment = poison(offset);
             state.unreadable.push_back((fragment, Unreadable::new("malformed", std::fmt::Error)));

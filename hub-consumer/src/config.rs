@@ -199,6 +199,9 @@ fn read_blocks(section: &mut Section<'_>) -> (BlockLimits, ByteSize) {
     (BlockLimits { max_rows, max_bytes }, max_record_bytes)
 }
 
+/// Of the session timeout, what an acknowledged commit proves an assignment for: the rest is for the request that is sent then.
+const LEASE_SHARE: u32 = 4;
+
 fn read_pipeline(
     section: &mut Section<'_>,
     max_block_age: Duration,
@@ -232,7 +235,8 @@ fn read_pipeline(
             "leave some seconds for the commit",
         );
     }
-    PipelineConfig { max_block_age, revoke_wait, drain_timeout, write_concurrency, lost_range }
+    let lease = consumer.session_timeout / LEASE_SHARE;
+    PipelineConfig { max_block_age, revoke_wait, drain_timeout, write_concurrency, lost_range, lease }
 }
 
 /// Whether the section of a sink that nothing needs is filled in all the same, and has to be read to be checked.

@@ -26,6 +26,7 @@ mod strings;
 mod text;
 mod time;
 
+use std::collections::HashMap;
 use std::fmt::{self, Debug};
 use std::time::Duration;
 
@@ -66,6 +67,20 @@ pub struct DecodeSettings {
     /// A record may become this many bytes of block. Every row repeats its resource, so a few kilobytes of request can
     /// become gigabytes of rows; a record that does is [`Undecodable::TooLarge`]. At most 1 GiB.
     pub max_record_bytes: usize,
+}
+
+/// Changes whenever the same records would become other rows.
+const ENCODER_VERSION: u32 = 1;
+
+impl DecodeSettings {
+    /// What the rows of a block depend on beside its records. Equal ids give equal rows.
+    pub fn encoder_id(&self) -> u32 {
+        let mut hash = Xxh3Default::default();
+        hash.update(&ENCODER_VERSION.to_le_bytes());
+        hash.update(&self.retention.as_secs().to_le_bytes());
+        hash.update(&(self.max_record_bytes as u64).to_le_bytes());
+        hash.digest() as u32
+    }
 }
 
 /// What a record added to a block.
@@ -276,6 +291,36 @@ impl<R: Rows> Block<R> {
     /// Appends the rows to `out` as one Native block of the chosen columns, sorted by the table's key.
     pub fn encode(&mut self, columns: ColumnSet, out: &mut Vec<u8>) {
         self.sort();
+        self.write(columns, out);
+    }
+
+    /// The same for the rows that `keep` says, by the offset of their record and the time they are stored under. Returns how
+    /// many these are.
+    pub fn encode_only(
+        &mut self,
+        columns: ColumnSet,
+        keep: impl Fn(i64, i64) -> bool,
+        out: &mut Vec<u8>,
+    ) -> usize {
+        self.sort();
+        let records = &self.records;
+        let offset_of = |row: &R::Row| records[R::record(row) as usize].1 as i64;
+        self.sorted.retain(|row| keep(offset_of(row), R::timestamp(row)));
+        self.write(columns, out);
+        self.sorted.len()
+    }
+
+    /// How many rows there are, by the offset of their record and the time they are stored under.
+    pub fn counts(&self) -> HashMap<(i64, i64), u64> {
+        let mut counts = HashMap::new();
+        for row in self.rows.rows() {
+            let offset = self.records[R::record(row) as usize].1 as i64;
+            *counts.entry((offset, R::timestamp(row))).or_default() += 1;
+        }
+        counts
+    }
+
+    fn write(&self, columns: ColumnSet, out: &mut Vec<u8>) {
         out.reserve(self.rows.bytes());
         let mut block = BlockWriter::begin(out, columns.len(), self.sorted.len());
         for column in columns.of(R::COLUMNS) {

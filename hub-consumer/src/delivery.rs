@@ -14,6 +14,7 @@
 //! and the next owner of the partition reads the records again. A request that was under way at that moment is
 //! ambiguous, which the sink's own rule for repeated data must make harmless.
 
+pub mod pinned;
 #[cfg(test)]
 mod tests;
 
@@ -37,7 +38,7 @@ use tracing::{error, info, warn};
 use crate::{
     dead_letter::DeadLetter,
     metrics::SignalMetrics,
-    sink::{Alone, Fragment, Sealed, Sink, Verdict},
+    sink::{Alone, Fragment, Held, Sealed, Sink, Verdict},
 };
 
 /// Between two attempts while an operator's help is needed: often enough that the help shows at once, rare enough not
@@ -72,6 +73,10 @@ pub struct Delivered<B> {
     pub block: B,
     /// Offsets of records that are in the dead-letter topic, wholly or in part; all others are stored.
     pub dead_lettered: BTreeSet<i64>,
+    /// Nothing is settled: the block has to be delivered as these two, one after the other.
+    pub divided: Option<[Vec<Fragment>; 2]>,
+    /// What the sink was found to have, if it was asked.
+    pub held: Option<Held>,
 }
 
 /// Fragments that become one request.
@@ -127,7 +132,7 @@ impl<S: Sink> Delivery<S> {
                 }
             }
         }
-        Delivered { block, dead_lettered }
+        Delivered { block, dead_lettered, divided: None, held: None }
     }
 
     /// Fills the emptied block with the fragments of a divided task.
@@ -215,7 +220,7 @@ impl<S: Sink> Delivery<S> {
                 }
                 Some(Settled::Stored)
             }
-            Verdict::Wait { reason, detail, .. } => {
+            Verdict::Wait { reason, detail, .. } | Verdict::Unknown { reason, detail } => {
                 self.report_wait(reason, detail, attempt);
                 None
             }

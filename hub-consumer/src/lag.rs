@@ -175,7 +175,7 @@ mod tests {
         let mut assignment: Assignment<()> = Assignment::default();
         let committed = Some(CommittedOffset { offset: 10, metadata: String::new() });
         let id = PartitionId { topic: "t".into(), partition: 0, generation: 1 };
-        assignment.insert(&id, committed);
+        assignment.insert(&id, committed, crate::lease::Lease::new(Duration::from_secs(10)));
         let state = assignment.get_mut(&id).unwrap();
         for (offset, timestamp_ms) in received {
             assert!(state.tracker.receive(*offset, Some(*timestamp_ms)));

@@ -26,6 +26,7 @@ pub mod delivery;
 pub mod intake;
 pub mod intent;
 pub mod lag;
+pub mod lease;
 pub mod metrics;
 pub mod mimir;
 pub mod offsets;

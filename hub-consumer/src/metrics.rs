@@ -9,6 +9,7 @@
 //! Labels are bounded: `signal` has three values, `reason` and `outcome` are constants of this crate, `topic` and
 //! `partition` are those this member owns; gauges are removed with the assignment, `hub_records_lost_total` stays.
 
+use crate::intent::Stored;
 use std::sync::Arc;
 
 use prometheus_client::{
@@ -70,6 +71,8 @@ pub struct Metrics {
     insert_retries: Family<ReasonLabels, Counter>,
     block_rows: Family<SignalLabels, Histogram, fn() -> Histogram>,
     commit_failures: Family<ReasonLabels, Counter>,
+    read_backs: Family<ReasonLabels, Counter>,
+    intent_mismatches: Family<SignalLabels, Counter>,
     assigned_partitions: Family<SignalLabels, Gauge>,
     paused_partitions: Family<SignalLabels, Gauge>,
     records_lost: Family<PartitionLabels, Counter>,
@@ -126,6 +129,8 @@ impl Metrics {
             insert_retries: Family::default(),
             block_rows: Family::new_with_constructor(rows_histogram),
             commit_failures: Family::default(),
+            read_backs: Family::default(),
+            intent_mismatches: Family::default(),
             assigned_partitions: Family::default(),
             paused_partitions: Family::default(),
             records_lost: Family::default(),
@@ -166,6 +171,16 @@ impl Metrics {
             self.records_lost.clone(),
         );
         registry.register("hub_commit_failures", "Offset commits that failed", self.commit_failures.clone());
+        registry.register(
+            "hub_read_backs",
+            "Blocks that were looked for in the table after a doubt, by what was there",
+            self.read_backs.clone(),
+        );
+        registry.register(
+            "hub_intent_mismatches",
+            "Announced blocks that the topic does not hold any more",
+            self.intent_mismatches.clone(),
+        );
         registry.register(
             "hub_assigned_partitions",
             "Partitions this member owns",
@@ -292,6 +307,21 @@ impl SignalMetrics {
     /// A commit failed.
     pub fn commit_failed(&self, reason: &'static str) {
         self.all.commit_failures.get_or_create(&self.reason(reason)).inc();
+    }
+
+    /// A block was looked for in the table.
+    pub fn read_back(&self, stored: Stored) {
+        let found = match stored {
+            Stored::Whole => "whole",
+            Stored::Part => "part",
+            Stored::Nothing => "nothing",
+        };
+        self.all.read_backs.get_or_create(&self.reason(found)).inc();
+    }
+
+    /// What was announced is not what the topic holds.
+    pub fn intent_mismatched(&self) {
+        self.all.intent_mismatches.get_or_create(&self.labels()).inc();
     }
 
     /// Partitions owned and paused now.

@@ -48,6 +48,10 @@ pub struct OffsetTracker {
     next: Option<i64>,
     committed: Option<CommitPoint>,
     requested: Option<CommitPoint>,
+    /// What is to be committed beside the position.
+    announced: Option<String>,
+    /// The point is to be committed even if the broker has it.
+    is_renewal_due: bool,
     has_resolved_prefix: bool,
     last_resolved_timestamp_ms: Option<i64>,
 }
@@ -69,6 +73,8 @@ impl OffsetTracker {
             next: committed.as_ref().map(|point| point.offset),
             committed,
             requested: None,
+            announced: None,
+            is_renewal_due: false,
             has_resolved_prefix: false,
             last_resolved_timestamp_ms: None,
         }
@@ -132,13 +138,14 @@ impl OffsetTracker {
         if self.requested.is_some() {
             return None;
         }
-        let point = CommitPoint { offset: self.position()?, metadata: String::new() };
+        let metadata = self.announced.clone().unwrap_or_default();
+        let point = CommitPoint { offset: self.position()?, metadata };
         let has_moved = match &self.committed {
             Some(committed) => *committed != point,
             // A group without an offset starts at the earliest record anyhow: only a resolved record is news.
-            None => self.has_resolved_prefix,
+            None => self.has_resolved_prefix || self.announced.is_some(),
         };
-        has_moved.then_some(point)
+        (has_moved || self.is_renewal_due).then_some(point)
     }
 
     /// Whether a commit is due or in flight.
@@ -150,6 +157,34 @@ impl OffsetTracker {
     pub fn commit_started(&mut self, point: CommitPoint) {
         debug_assert!(self.requested.is_none(), "one commit in flight per partition");
         self.requested = Some(point);
+        self.is_renewal_due = false;
+    }
+
+    /// From now on `metadata` is committed beside the position; once more if the broker has it, since the acknowledgement
+    /// proves that the partition is ours.
+    pub fn announce(&mut self, metadata: String) {
+        self.announced = Some(metadata);
+        self.is_renewal_due = true;
+    }
+
+    /// Nothing is announced any more.
+    pub fn withdraw(&mut self) {
+        self.announced = None;
+        self.is_renewal_due = false;
+    }
+
+    /// Commits once more what the broker may have, for the acknowledgement.
+    pub fn renew(&mut self) {
+        self.is_renewal_due = true;
+    }
+
+    /// Whether the broker has acknowledged what is announced now, since it was.
+    pub fn is_announcement_committed(&self) -> bool {
+        let committed = self.committed.as_ref().map(|point| point.metadata.as_str());
+        self.announced.is_some()
+            && !self.is_renewal_due
+            && self.requested.is_none()
+            && committed == self.announced.as_deref()
     }
 
     /// The broker answered the commit in flight. After a failure the position is due again.
@@ -157,6 +192,8 @@ impl OffsetTracker {
         let requested = self.requested.take();
         if is_committed {
             self.committed = requested;
+        } else {
+            self.is_renewal_due |= self.announced.is_some();
         }
     }
 

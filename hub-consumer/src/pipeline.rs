@@ -1,7 +1,7 @@
-//! The straight line of one signal: record → block → sink → commit. One task owns all of it.
+//! The straight line of one signal: record → block → announcement → sink → commit. One task owns all of it.
 //!
 //! ```text
-//!  Record ─► take ─► decode into the partition's open block ─► cut ─► delivery (own task, one per partition)
+//!  Record ─► take ─► decode into the partition's open block ─► cut ─► announce ─► delivery (own task, one per partition)
 //!                      │ unreadable                                       │ every record stored or dead-lettered
 //!                      └─► dead letter (own tasks, few) ────┐             │
 //!                                                           ▼             ▼
@@ -11,6 +11,9 @@
 //! - A block is cut when the sink calls it full or when its first record has waited [`PipelineConfig::max_block_age`].
 //!   While a block of a partition is under way the next one fills; then records wait, their credits are held, and
 //!   the consumer pauses the partition. Polling and this loop go on whatever the sink does.
+//! - A block for a sink that keeps what is sent twice is announced in the committed metadata before it is sent; the commit that
+//!   completes one block announces the next ([`crate::intent`]). Such an announcement found at an assignment makes its records
+//!   one block again.
 //! - An offset is committed when every record before it is resolved. A record whose delivery was cut off is not.
 //! - Rebalance: the revocation is acknowledged after the state of the partition is gone. Blocks under way get
 //!   [`PipelineConfig::revoke_wait`] to finish and be committed; a *lost* partition gets nothing and is not committed.
@@ -54,6 +57,7 @@ use crate::{
     delivery::{Delivered, Delivery},
     intake,
     lag::LagProbe,
+    lease::BootTime,
     metrics::{DEAD_LETTERED, STORED, SignalMetrics},
     sink::{Fragment, Sink, Unreadable},
 };
@@ -80,6 +84,8 @@ pub struct PipelineConfig {
     pub write_concurrency: NonZeroUsize,
     /// What to do when records were removed from the log before they were read.
     pub lost_range: LostRange,
+    /// How long an acknowledged commit proves that a partition is ours. Must stay well below the session timeout.
+    pub lease: Duration,
 }
 
 /// The operator's choice about a position that is not in the log any more.
@@ -146,7 +152,7 @@ pub struct Pipeline<S: Sink> {
 enum Done<B> {
     Delivery { id: PartitionId, offsets: Vec<i64>, result: Option<Delivered<B>> },
     DeadLetter { id: PartitionId, offset: i64, is_written: bool },
-    Commit { ids: Vec<PartitionId>, result: Result<(), CommitError> },
+    Commit { ids: Vec<PartitionId>, issued_at: BootTime, result: Result<(), CommitError> },
     Seek { id: PartitionId, gap: Gap, result: Result<(), CommitError> },
 }
 
@@ -238,20 +244,42 @@ impl<S: Sink> Pipeline<S> {
         }
     }
 
-    /// Hands the open block to a delivery. `false` when the partition has one under way.
+    /// Closes the open block: it is delivered, or announced first. `false` when the partition has one under way.
     fn cut(&mut self, id: &PartitionId) -> bool {
+        let delivery = &self.wiring.delivery;
         let Some(state) = self.assignment.get_mut(id).filter(|state| !state.is_delivering) else {
             return false;
         };
         let Some(open) = state.open.take() else { return false };
         state.is_delivering = true;
+        match delivery.sink.intent(&open.block) {
+            Some(intent) => {
+                let claim = state.claim(&intent, &self.wiring.metrics);
+                state.tracker.announce(intent.to_string());
+                state.pin.announced = Some((open, claim));
+            }
+            None => {
+                let (id, cancel, delivery) = (id.clone(), state.cancel.clone(), Arc::clone(delivery));
+                self.work.spawn(async move {
+                    let offsets = offsets_of(&open.fragments);
+                    let delivering = Box::pin(delivery.deliver(open.block, open.fragments));
+                    Done::Delivery { id, offsets, result: cancel.run_until_cancelled(delivering).await }
+                });
+            }
+        }
+        true
+    }
+
+    /// Sends the block of a partition that waited for its announcement, if that is committed.
+    fn send_announced(&mut self, id: &PartitionId) {
+        let Some(state) = self.assignment.get_mut(id) else { return };
+        let Some((open, claim)) = state.take_announced() else { return };
         let (id, cancel, delivery) = (id.clone(), state.cancel.clone(), Arc::clone(&self.wiring.delivery));
         self.work.spawn(async move {
-            let offsets = open.fragments.iter().map(|fragment| fragment.origin.offset).collect();
-            let delivering = Box::pin(delivery.deliver(open.block, open.fragments));
+            let offsets = offsets_of(&open.fragments);
+            let delivering = Box::pin(delivery.deliver_pinned(open.block, open.fragments, claim));
             Done::Delivery { id, offsets, result: cancel.run_until_cancelled(delivering).await }
         });
-        true
     }
 
     fn dead_letter(&mut self, id: &PartitionId, fragment: Fragment, error: Unreadable) {
@@ -286,7 +314,7 @@ impl<S: Sink> Pipeline<S> {
             }
             // Cancelled with its partition, which is gone.
             Ok(Done::DeadLetter { is_written: false, .. }) => {}
-            Ok(Done::Commit { ids, result }) => self.on_committed(&ids, result),
+            Ok(Done::Commit { ids, issued_at, result }) => self.on_committed(&ids, issued_at, result),
             Ok(Done::Seek { id, gap, result }) => self.on_gone_over(&id, gap, &result),
             // Tasks of this set are never aborted: it is a panic, and a bug that must end this task too.
             Err(failure) => std::panic::resume_unwind(failure.into_panic()),
@@ -295,11 +323,18 @@ impl<S: Sink> Pipeline<S> {
 
     fn on_delivered(&mut self, id: &PartitionId, offsets: &[i64], result: Option<Delivered<S::Block>>) {
         // Without a result the delivery was cancelled with its partition.
-        let Some(Delivered { block, dead_lettered }) = result else { return };
+        let Some(Delivered { block, dead_lettered, divided, held }) = result else { return };
         if self.spare.len() < self.wiring.config.write_concurrency.get() {
             self.spare.push(block);
         }
-        self.resolve(id, offsets, &dead_lettered);
+        if let Some(state) = self.assignment.get_mut(id) {
+            state.tracker.withdraw();
+            state.settle_doubt(held.as_ref(), divided.is_some(), offsets);
+            state.pin.divided.extend(divided.iter().flatten().cloned());
+        }
+        if divided.is_none() {
+            self.resolve(id, offsets, &dead_lettered);
+        }
         if let Some(state) = self.assignment.get_mut(id) {
             state.is_delivering = false;
             if self.is_draining {
@@ -327,12 +362,19 @@ impl<S: Sink> Pipeline<S> {
         let due: Vec<PartitionId> = self
             .assignment
             .iter()
-            .filter(|(_, state)| state.open.as_ref().is_some_and(|open| open.is_due(max_age)))
+            .filter(|(_, state)| {
+                state.open.as_ref().is_some_and(|open| open.is_due(max_age)) && !state.is_forming_again()
+            })
             .map(|(id, _)| id)
             .collect();
         for id in due {
             if self.cut(&id) {
                 self.advance(&id);
+            }
+        }
+        for (_, state) in self.assignment.iter_mut() {
+            if state.pin.lease.take_wish() {
+                state.tracker.renew();
             }
         }
         self.go_over_gaps();
@@ -348,17 +390,22 @@ impl<S: Sink> Pipeline<S> {
                 |topic: &Arc<str>, partition| PartitionId { topic: Arc::clone(topic), partition, generation };
             let ids = offsets.iter().map(|offset| id(&offset.topic, offset.partition)).collect();
             debug!(generation, ?offsets, "offsets are being committed");
+            let issued_at = BootTime::now();
             let committing = self.wiring.consumer.commit(generation, offsets);
-            self.work.spawn(async move { Done::Commit { ids, result: committing.await } });
+            self.work.spawn(async move { Done::Commit { ids, issued_at, result: committing.await } });
         }
     }
 
-    fn on_committed(&mut self, ids: &[PartitionId], result: Result<(), CommitError>) {
+    fn on_committed(&mut self, ids: &[PartitionId], issued_at: BootTime, result: Result<(), CommitError>) {
         debug!(?ids, ?result, "commit is answered");
         for id in ids {
             if let Some(state) = self.assignment.get_mut(id) {
                 state.tracker.commit_finished(result.is_ok());
+                if result.is_ok() {
+                    state.pin.lease.prove(issued_at);
+                }
             }
+            self.send_announced(id);
         }
         if let Err(failure) = result {
             self.commit_not_before = Instant::now() + COMMIT_RETRY;
@@ -377,6 +424,10 @@ impl<S: Sink> Pipeline<S> {
             None => self.wiring.health.ready(),
         }
     }
+}
+
+fn offsets_of(fragments: &[Fragment]) -> Vec<i64> {
+    fragments.iter().map(|fragment| fragment.origin.offset).collect()
 }
 
 fn ticks() -> Interval {

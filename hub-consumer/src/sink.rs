@@ -5,11 +5,14 @@
 //! for every sink.
 
 pub mod clickhouse;
+mod readback;
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{collections::HashSet, future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use kafka_client::{Credit, Record};
+
+use crate::intent::{Intent, Stored};
 
 /// Where the records of a pipeline are stored.
 pub trait Sink: Send + Sync + 'static {
@@ -34,8 +37,64 @@ pub trait Sink: Send + Sync + 'static {
     /// Sends the request once. `attempt` counts from 1.
     fn send(&self, request: &Self::Request, attempt: u32) -> impl Future<Output = Verdict> + Send;
 
+    /// What is announced of a block before it is sent. `None`, for a whole sink, when blocks that are sent twice do no harm:
+    /// then nothing is announced, and the methods below are not called.
+    fn intent(&self, _: &Self::Block) -> Option<Intent> {
+        None
+    }
+
+    /// Looks what of the fragments' rows is there.
+    ///
+    /// # Errors
+    /// What to do instead, as after a request that failed.
+    fn read_back(&self, _: &[Fragment], _: Rebuilt) -> impl Future<Output = Result<Held, Verdict>> + Send {
+        async { Ok(Held::default()) }
+    }
+
+    /// Whether no request for the fragments' partition is under way at the server, whoever sent it.
+    ///
+    /// # Errors
+    /// As of [`Sink::read_back`].
+    fn is_quiet(&self, _: &[Fragment]) -> impl Future<Output = Result<bool, Verdict>> + Send {
+        async { Ok(true) }
+    }
+
+    /// A request of these rows of the fragments; `None` when there are none.
+    fn seal_missing(&self, _: &[Fragment], _: &Missing) -> Option<Sealed<Self::Request>> {
+        None
+    }
+
     /// Cuts a fragment in two valid requests that together are the fragment; `None` when it cannot be cut.
     fn halve(&self, fragment: &Fragment) -> Option<[Bytes; 2]>;
+}
+
+/// Rows by the offset of their record and the time that they are stored under, in nanoseconds since the epoch.
+pub type Missing = HashSet<(i64, i64)>;
+
+/// What a store has of some fragments.
+#[derive(Debug, Clone)]
+pub struct Held {
+    /// In a word.
+    pub stored: Stored,
+    /// The rows that it lacks.
+    pub missing: Missing,
+    /// The highest offset behind the fragments that it has rows of.
+    pub furthest: Option<i64>,
+}
+
+impl Default for Held {
+    fn default() -> Held {
+        Held { stored: Stored::Whole, missing: Missing::new(), furthest: None }
+    }
+}
+
+/// How the rows of a block compare with those that were made of it before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rebuilt {
+    /// They are the same.
+    Alike,
+    /// Another encoder made them: as many of each record, and maybe under other times.
+    Otherwise,
 }
 
 /// A request with what it carries.
@@ -139,6 +198,13 @@ pub enum Verdict {
         detail: String,
         /// The sink asked for at least this delay.
         at_least: Option<Duration>,
+    },
+    /// Nobody knows what became of the request: look, or send the same bytes again.
+    Unknown {
+        /// Label for metrics.
+        reason: &'static str,
+        /// What is known.
+        detail: String,
     },
     /// The sink or our configuration of it is wrong, not the data: not ready, an error in the log, and the same bytes
     /// again at a slow pace until an operator has healed it.

@@ -108,6 +108,23 @@ impl InsertClient {
         self.compression
     }
 
+    /// A table of ours as it stands in SQL.
+    pub fn qualified(&self, table: &str) -> String {
+        format!("{}.{}", quoted(&self.database), quoted(table))
+    }
+
+    /// Asks for what was inserted, and sees all that was confirmed.
+    ///
+    /// # Errors
+    /// When the query does not run to its end.
+    pub async fn read(&self, sql: &str, parameters: &[(&str, &str)]) -> Result<String, QueryError> {
+        let mut parameters = parameters.to_vec();
+        if self.quorum.is_some() {
+            parameters.push(("select_sequential_consistency", "1"));
+        }
+        self.client.query_within(sql, &parameters, self.timeout).await
+    }
+
     /// For queries beside the inserts.
     pub fn client(&self) -> &Client {
         &self.client
@@ -126,7 +143,7 @@ impl InsertClient {
                 return Err(OpenError::ServerTooOld { setting });
             }
         }
-        let qualified = format!("{}.{}", quoted(&self.database), quoted(table));
+        let qualified = self.qualified(table);
         let described =
             self.client.query(&format!("DESC TABLE {qualified} FORMAT TSV"), &[]).await.map_err(failed)?;
         let present: HashSet<&str> = described.lines().filter_map(|line| line.split('\t').next()).collect();

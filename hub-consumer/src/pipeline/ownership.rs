@@ -11,6 +11,7 @@ use tracing::{error, info, warn};
 use super::{COMMIT_RETRY, Done, LEAVE_TIMEOUT, LostRange, Pipeline, PipelineError, Wiring, ticks};
 use crate::{
     assignment::{Gap, PartitionId},
+    lease::Lease,
     metrics::ABANDONED,
     sink::Sink,
 };
@@ -20,7 +21,8 @@ impl<S: Sink> Pipeline<S> {
         info!(generation, partitions = partitions.len(), "partitions assigned");
         for AssignedPartition { topic, partition, committed } in partitions {
             let id = PartitionId { topic, partition, generation };
-            if let Some(stale) = self.assignment.insert(&id, committed) {
+            let lease = Lease::new(self.wiring.config.lease);
+            if let Some(stale) = self.assignment.insert(&id, committed, lease) {
                 self.wiring.metrics.records_resolved(ABANDONED, stale.tracker.unresolved());
             }
         }
@@ -123,6 +125,9 @@ impl<S: Sink> Pipeline<S> {
         for id in &ids {
             if let Some(state) = self.assignment.get_mut(id) {
                 state.stop_taking();
+                if state.is_forming_again() {
+                    state.open = None;
+                }
             }
             self.cut(id);
         }

@@ -10,13 +10,14 @@ use std::{
     marker::PhantomData,
     num::NonZeroUsize,
     sync::{Arc, Mutex, PoisonError, RwLock},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
 use service_runtime::{error_chain::ErrorChain, settings::ByteSize};
 use tracing::warn;
 
-use super::{Alone, Fragment, Sealed, Sink, Unreadable, Verdict};
+use super::{Alone, Fragment, Held, Missing, Rebuilt, Sealed, Sink, Unreadable, Verdict};
 use crate::{
     clickhouse::{
         compression::Body,
@@ -24,6 +25,7 @@ use crate::{
         insert::{InsertClient, OpenError, Target},
     },
     decode::{Block, DecodeSettings, Rows, Source},
+    intent::Intent,
 };
 
 /// When a block is cut.
@@ -38,9 +40,9 @@ pub struct BlockLimits {
 /// One table, and the rows `R` that go into it.
 #[derive(Debug)]
 pub struct TableSink<R> {
-    client: InsertClient,
-    table: String,
-    cluster: String,
+    pub(super) client: InsertClient,
+    pub(super) table: String,
+    pub(super) cluster: String,
     decode: DecodeSettings,
     limits: BlockLimits,
     /// Replaced when the table has changed; held for the time of a clone.
@@ -66,9 +68,9 @@ pub struct TableSinkConfig {
 /// An insert, ready to be sent any number of times.
 #[derive(Debug)]
 pub struct Insert {
-    target: Arc<Target>,
-    body: Body,
-    token: String,
+    pub(super) target: Arc<Target>,
+    pub(super) body: Body,
+    pub(super) token: String,
 }
 
 impl<R: Rows> TableSink<R> {
@@ -87,7 +89,7 @@ impl<R: Rows> TableSink<R> {
 
     /// Runs `encode` on a buffer that is empty and, after the first blocks, large enough: the pages of a new one would have
     /// to be fetched from the system for each block.
-    fn with_buffer<T>(&self, encode: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+    pub(super) fn with_buffer<T>(&self, encode: impl FnOnce(&mut Vec<u8>) -> T) -> T {
         let buffers = || self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
         let mut buffer = buffers().pop().unwrap_or_default();
         let result = encode(&mut buffer);
@@ -99,11 +101,11 @@ impl<R: Rows> TableSink<R> {
         result
     }
 
-    fn target(&self) -> Arc<Target> {
+    pub(super) fn target(&self) -> Arc<Target> {
         Arc::clone(&self.target.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn token(&self, block: &Block<R>, fragments: &[Fragment]) -> Option<String> {
+    pub(super) fn token(&self, block: &Block<R>, fragments: &[Fragment]) -> Option<String> {
         let origin = &fragments.first()?.origin;
         let (first, last) = (block.first_offset()?, block.last_offset()?);
         let (cluster, topic, partition) = (&self.cluster, &origin.topic, origin.partition);
@@ -172,13 +174,35 @@ impl<R: Rows> Sink for TableSink<R> {
         };
         let (reason, detail) = (failure.reason(), ErrorChain(&failure).to_string());
         match failure {
-            InsertError::Ambiguous(_) | InsertError::Retryable(_) => {
-                Verdict::Wait { reason, detail, at_least: None }
-            }
+            InsertError::Ambiguous(_) => Verdict::Unknown { reason, detail },
+            InsertError::Retryable(_) => Verdict::Wait { reason, detail, at_least: None },
             InsertError::Data(_) => Verdict::Divide { reason, detail, alone: Alone::DeadLetter },
             InsertError::Schema(_) if self.has_changed(&insert.target).await => Verdict::Stale,
             InsertError::Schema(_) => Verdict::Alert { reason, detail },
         }
+    }
+
+    fn intent(&self, block: &Block<R>) -> Option<Intent> {
+        Some(Intent {
+            first: block.first_offset()?,
+            last: block.last_offset()?,
+            records: block.records() as u64,
+            fingerprint: block.fingerprint(),
+            encoder: self.decode.encoder_id(),
+            announced_at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+        })
+    }
+
+    async fn read_back(&self, fragments: &[Fragment], rebuilt: Rebuilt) -> Result<Held, Verdict> {
+        self.look(fragments, rebuilt).await
+    }
+
+    async fn is_quiet(&self, fragments: &[Fragment]) -> Result<bool, Verdict> {
+        self.has_no_insert(fragments).await
+    }
+
+    fn seal_missing(&self, fragments: &[Fragment], missing: &Missing) -> Option<Sealed<Insert>> {
+        self.encode_missing(fragments, missing)
     }
 
     /// A record is inserted whole or not at all: its rows carry its offset, and a replay counts them by it.

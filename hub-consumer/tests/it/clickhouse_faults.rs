@@ -38,6 +38,10 @@ enum Fault {
     Refuse(u32, &'static str),
     /// Lets it through and answers as a proxy that lost its patience.
     StoreAndLose,
+    /// Answers so without letting it through.
+    Lose,
+    /// Lets it through, deletes its rows, and answers so.
+    StoreAndForget,
 }
 
 type Script = dyn Fn(usize, &Insert) -> Fault + Send + Sync;
@@ -57,7 +61,8 @@ async fn answer(
 ) -> Response {
     let token = parameters.get("insert_deduplication_token");
     let fault = token.map_or(Fault::None, |token| {
-        let range = token.split('/').nth_back(1).unwrap().split_once('-').unwrap();
+        // `cluster/topic/partition/first-last/fingerprint`, and more for a repair.
+        let range = token.split('/').nth(3).unwrap().split_once('-').unwrap();
         let range = (range.0.parse().unwrap(), range.1.parse().unwrap());
         let insert = Insert { range, token: token.clone(), body: body.clone() };
         let mut inserts = proxy.inserts.lock().unwrap();
@@ -74,13 +79,23 @@ async fn answer(
         )
             .into_response();
     }
+    if matches!(fault, Fault::Lose) {
+        return StatusCode::GATEWAY_TIMEOUT.into_response();
+    }
     let mut request = reqwest::Client::new().post(&proxy.server).query(&parameters).body(body);
     if let Some(encoding) = headers.get(CONTENT_ENCODING) {
         request = request.header(CONTENT_ENCODING, encoding);
     }
     let reply = request.send().await.unwrap();
-    if matches!(fault, Fault::StoreAndLose) {
+    if matches!(fault, Fault::StoreAndLose | Fault::StoreAndForget) {
         assert!(reply.status().is_success());
+        if matches!(fault, Fault::StoreAndForget) {
+            // `INSERT INTO db.table (…) FORMAT Native`.
+            let table = parameters["query"].split(' ').nth(2).unwrap();
+            let delete = format!("ALTER TABLE {table} DELETE WHERE 1 SETTINGS mutations_sync = 1");
+            let deleted = reqwest::Client::new().post(&proxy.server).body(delete).send().await.unwrap();
+            assert!(deleted.status().is_success());
+        }
         return StatusCode::GATEWAY_TIMEOUT.into_response();
     }
     let (status, text) = (reply.status(), reply.bytes().await.unwrap());
@@ -159,11 +174,30 @@ async fn memory_limit_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn insert_that_was_stored_without_an_answer_is_repeated_and_stored_once() {
+async fn insert_that_was_stored_without_an_answer_is_looked_for_and_not_repeated() {
     let case = Case::start(8, |number, _| if number < 2 { Fault::StoreAndLose } else { Fault::None }).await;
+    let inserts = case.finish(0..8).await;
+    assert_eq!(inserts.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn insert_that_was_lost_without_an_answer_is_repeated_byte_for_byte() {
+    let case = Case::start(8, |number, _| if number < 2 { Fault::Lose } else { Fault::None }).await;
     let inserts = case.finish(0..8).await;
     assert!(inserts.iter().all(|insert| *insert == inserts[0]), "every attempt is the same, byte for byte");
     assert_eq!(inserts.len(), 3);
+}
+
+/// The server writes down a token before its rows are safe, and a crash between the two loses them (hole 2). A deleted row
+/// leaves the same state: the token is known, the row is not there.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_the_server_lost_and_whose_token_it_kept_are_inserted_under_another() {
+    let case =
+        Case::start(8, |number, _| if number == 0 { Fault::StoreAndForget } else { Fault::None }).await;
+    let inserts = case.finish(0..8).await;
+    let [lost, repeated, repair] = &inserts[..] else { panic!("{} inserts", inserts.len()) };
+    assert_eq!(lost, repeated, "first the same bytes, which the server drops");
+    assert!(repair.token.starts_with(&format!("{}/missing-", lost.token)), "{}", repair.token);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -197,7 +231,7 @@ async fn refused_schema_keeps_the_records_until_it_is_mended() {
     let case = Case::start(4, refuses_until_mended).await;
     eventually("readiness says so", async || case.hub.unmet("clickhouse_logs").as_deref() == Some("schema"))
         .await;
-    assert_eq!(case.line.committed().await.get(&0), None);
+    assert_eq!(case.line.committed().await.get(&0), Some(&0), "announced, and nothing is complete");
     case.line.read_dead_letters(0).await;
     *mended.lock().unwrap() = true;
     let inserts = case.finish(0..4).await;

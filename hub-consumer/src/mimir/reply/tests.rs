@@ -20,6 +20,7 @@ fn check(status: u16, body: &[u8], asked: Asked, expected: &str) {
         }
         Verdict::Alert { reason, .. } => format!("alert {reason}"),
         Verdict::Divide { reason, alone, .. } => format!("divide {reason} {alone:?}"),
+        Verdict::Unknown { reason, .. } => panic!("a reply of Mimir is never unknown: {reason}"),
         Verdict::Stale => "stale".to_owned(),
     };
     assert_eq!(found, expected, "status {status}, {asked:?}");

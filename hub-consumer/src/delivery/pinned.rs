@@ -1,0 +1,139 @@
+//! Takes an announced block to a settled end, by the steps of [`crate::intent`].
+//!
+//! ```text
+//!   lease ──► insert ──► confirmed ────────────────────► settled
+//!               ▲  └───► unknown ──► read back ──► whole ─┘
+//!               └────────────────────────┴──► repair (only what is missing)
+//! ```
+//!
+//! A block in which a value is refused is not divided here: its halves go back to the pipeline and are announced one by one,
+//! so that every insert that was ever sent is one that was announced.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use service_runtime::backoff::Backoff;
+use tracing::warn;
+
+use super::{ALERT_INTERVAL, Delivered, Delivery, LONGEST_WISH, Settled, Task};
+use crate::{
+    intent::{Insertion, Outcome, Step},
+    lease::Lease,
+    sink::{Fragment, Held, Rebuilt, Sink, Verdict},
+};
+
+/// How often it is asked whether the server still works on an earlier insert.
+const QUIET_LOOK: Duration = Duration::from_millis(500);
+
+/// What is known of a block before it is sent.
+#[derive(Debug)]
+pub struct Claim {
+    /// What may have become of it before.
+    pub insertion: Insertion,
+    /// How its rows compare with those of whoever announced it before.
+    pub rebuilt: Rebuilt,
+    /// How long the partition is ours.
+    pub lease: Lease,
+}
+
+impl<S: Sink> Delivery<S> {
+    /// Delivers a block whose intent is committed. Returns when it is settled, or has to be divided.
+    pub async fn deliver_pinned(
+        &self,
+        block: S::Block,
+        fragments: Vec<Fragment>,
+        mut claim: Claim,
+    ) -> Delivered<S::Block> {
+        let _slot = self.slots.acquire().await.expect("the semaphore is never closed");
+        let mut task = Task { fragments, suspect_since: None };
+        let mut dead_lettered = BTreeSet::new();
+        let (mut block, mut sealed) = self.seal(block, &task.fragments).await;
+        let mut backoff = Backoff::new(&self.backoff);
+        let (mut attempt, mut held) = (0, None);
+        while let Some(insert) = &sealed {
+            let verdict = match claim.insertion.step() {
+                Step::Settled => break,
+                Step::ReadBack => match self.sink.read_back(&task.fragments, claim.rebuilt).await {
+                    Ok(found) => {
+                        self.metrics.read_back(found.stored);
+                        claim.insertion.read_back(found.stored);
+                        held = Some(found);
+                        continue;
+                    }
+                    Err(verdict) => verdict,
+                },
+                Step::Insert => {
+                    claim.lease.hold().await;
+                    attempt += 1;
+                    let verdict = self.send(insert, attempt).await;
+                    claim.insertion.inserted(outcome_of(&verdict));
+                    verdict
+                }
+                Step::Repair => match self.repair(&task.fragments, held.as_ref(), &claim.lease).await {
+                    Some(verdict @ (Verdict::Stored { .. } | Verdict::Unknown { .. })) => {
+                        claim.insertion.repaired();
+                        verdict
+                    }
+                    Some(verdict) => verdict,
+                    None => {
+                        tokio::time::sleep(QUIET_LOOK).await;
+                        continue;
+                    }
+                },
+            };
+            let pause = match &verdict {
+                Verdict::Alert { .. } => ALERT_INTERVAL,
+                Verdict::Wait { at_least: Some(wish), .. } => {
+                    (*wish).min(LONGEST_WISH).max(backoff.next_delay())
+                }
+                Verdict::Wait { .. } | Verdict::Unknown { .. } | Verdict::Divide { .. } => {
+                    backoff.next_delay()
+                }
+                Verdict::Stored { .. } | Verdict::Stale => Duration::ZERO,
+            };
+            match self.judge(&verdict, &task, attempt.max(1)) {
+                Some(Settled::Divided) => {
+                    let divided = Some(self.divide(task.fragments).map(|half| half.fragments));
+                    return Delivered { block, dead_lettered, divided, held };
+                }
+                Some(Settled::Refused { reason, detail }) => {
+                    for fragment in &task.fragments {
+                        self.dead_letter.write(fragment, reason, &detail).await;
+                        dead_lettered.insert(fragment.origin.offset);
+                    }
+                    break;
+                }
+                Some(Settled::Stale) => {
+                    self.decode(&mut block, &mut task, &mut dead_lettered).await;
+                    (block, sealed) = self.seal(block, &task.fragments).await;
+                }
+                Some(Settled::Stored | Settled::Suspect) | None => tokio::time::sleep(pause).await,
+            }
+        }
+        Delivered { block, dead_lettered, divided: None, held }
+    }
+
+    /// Inserts what is missing. `None` while the server works on an earlier insert for the partition, which may yet bring it.
+    async fn repair(&self, fragments: &[Fragment], held: Option<&Held>, lease: &Lease) -> Option<Verdict> {
+        match self.sink.is_quiet(fragments).await {
+            Ok(true) => {}
+            Ok(false) => return None,
+            Err(verdict) => return Some(verdict),
+        }
+        let repair = held.and_then(|held| self.sink.seal_missing(fragments, &held.missing));
+        let Some(repair) = repair else { return Some(Verdict::Stored { refused: None }) };
+        warn!(rows = repair.items, "rows that may have been stored before are missing; they are inserted");
+        lease.hold().await;
+        Some(self.send(&repair, 1).await)
+    }
+}
+
+fn outcome_of(verdict: &Verdict) -> Outcome {
+    match verdict {
+        Verdict::Stored { .. } => Outcome::Confirmed,
+        Verdict::Unknown { .. } => Outcome::Unknown,
+        // The sink says so only when nothing is stored.
+        Verdict::Wait { .. } | Verdict::Alert { .. } | Verdict::Stale | Verdict::Divide { .. } => {
+            Outcome::NotStored
+        }
+    }
+}
