@@ -28,6 +28,8 @@ pub struct LineOptions {
     pub has_spool: bool,
     /// Settings of the edge beyond the addresses, as environment variables.
     pub edge_env: Vec<(&'static str, String)>,
+    /// Settings of the hub, likewise.
+    pub hub_env: Vec<(&'static str, String)>,
     /// Where the hub bootstraps, when its way to the brokers is another than the edge's.
     pub hub_brokers: Option<String>,
 }
@@ -42,6 +44,7 @@ impl LineOptions {
             partitions: 4,
             has_spool: true,
             edge_env: Vec::new(),
+            hub_env: Vec::new(),
             hub_brokers: None,
         }
     }
@@ -111,6 +114,58 @@ impl Line {
         let url = format!("{}/readyz", self.hub_admin_url());
         let hub = self.hub(&["run", "--config", text(&self.hub_config())?])?;
         self.hub.insert(hub).wait_until_ready(&url).await
+    }
+
+    /// Starts one more member of the hub's groups, under a name of its own, and does not wait for it.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start_member(&self, name: &str) -> Result<Program> {
+        let log = self.options.directory.join(format!("hub-{name}.log"));
+        let mut env: Vec<_> =
+            self.options.hub_env.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let admin = format!("127.0.0.1:{}", free_port()?);
+        env.extend([
+            ("HUB__ADMIN__LISTEN", admin.as_str()),
+            ("HUB__KAFKA__CONSUMER__GROUP_INSTANCE_ID", name),
+        ]);
+        Program::start("hub-consumer", &["run", "--config", text(&self.hub_config())?], &env, &log)
+    }
+
+    /// Counts with `hub-consumer audit` that everything committed is stored or dead-lettered, once.
+    ///
+    /// # Errors
+    /// It says that something is missing or doubled, or cannot say; its table is in the error.
+    pub async fn audit(&self) -> Result<()> {
+        let log = self.options.directory.join("audit.log");
+        let mut audit =
+            Program::start("hub-consumer", &["audit", "--config", text(&self.hub_config())?], &[], &log)?;
+        let status = audit.wait().await?;
+        if !status.success() {
+            bail!("hub-consumer audit ended with {status}\n{}", audit.tail());
+        }
+        Ok(())
+    }
+
+    /// Records that the groups have not committed, over all topics.
+    ///
+    /// # Errors
+    /// The broker does not answer.
+    pub async fn uncommitted(&self) -> Result<i64> {
+        let mut lag = 0;
+        for signal in Signal::ALL {
+            let (topic, group) = (self.topic(signal), format!("{}-{}", self.options.name, signal.as_str()));
+            let marks = admin::watermarks(&self.connection(), &topic).await.context("ask for watermarks")?;
+            let committed =
+                admin::committed(&self.connection(), &group, &topic).await.context("ask for offsets")?;
+            for mark in marks {
+                let position = committed.iter().find(|(partition, _)| *partition == mark.partition);
+                let position =
+                    position.and_then(|(_, found)| found.as_ref()).map_or(mark.low, |found| found.offset);
+                lag += mark.high - position;
+            }
+        }
+        Ok(lag)
     }
 
     /// Stops the hub with SIGTERM and waits for its end.
@@ -226,7 +281,8 @@ impl Line {
     }
 
     fn hub(&self, args: &[&str]) -> Result<Program> {
-        Program::start("hub-consumer", args, &[], &self.options.directory.join("hub-consumer.log"))
+        let env: Vec<_> = self.options.hub_env.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        Program::start("hub-consumer", args, &env, &self.options.directory.join("hub-consumer.log"))
     }
 
     fn edge_config(&self) -> PathBuf {

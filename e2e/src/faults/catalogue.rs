@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 
 use super::arena::Arena;
 use super::outcome::Outcome;
-use super::rows::{broker, connections, crash, disk, hub, intake, segments, tail, time};
+use super::rows::{broker, connections, crash, disk, exactly_once, hub, intake, segments, tail, time};
 
 /// One fault.
 #[derive(Clone, Copy)]
@@ -163,6 +163,10 @@ pub const ROWS: &[Row] = rows! {
     "T18" Nothing 1 5 tail::strange_files, "a line of 10 MB, loops of links, files that vanish, a file that shrinks";
     "P01" Nothing 2 10 crash::terminated, "SIGTERM under load, broker there and away";
     "N01" Nothing 1 6 broker::cut_off, "edge cut off from the brokers in six ways";
+    "H01" Nothing 6 100 exactly_once::hub_killed, "hub killed at random moments, three members: the table has each record once";
+    "H02" Nothing 0 8 exactly_once::hub_frozen, "hub frozen past its session, and awake again";
+    "C01" Nothing 4 50 exactly_once::clickhouse_killed, "ClickHouse killed while it inserts";
+    "C02" Nothing 0 30 exactly_once::both_killed, "hub and ClickHouse killed together";
     "N04" Nothing 0 3 hub::hub_cut_off, "hub cut off from the brokers, the edge is not";
     "V01" Nothing 0 4 time::clock_jumps, "clock +1 h, -1 h, 1970, while running";
     "X01" Root 0 60 crash::killed_in_system_calls, "killed on entry to the n-th write, fsync, rename, unlink, open";

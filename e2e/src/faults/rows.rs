@@ -4,6 +4,7 @@ pub(super) mod broker;
 pub(super) mod connections;
 pub(super) mod crash;
 pub(super) mod disk;
+pub(super) mod exactly_once;
 pub(super) mod hub;
 pub(super) mod intake;
 pub(super) mod segments;
