@@ -13,7 +13,10 @@ use std::{
 };
 
 use anyhow::Context as _;
-use kafka_client::{Consumer, Producer, admin::cluster_id};
+use kafka_client::{
+    ConnectionConfig, Consumer, Producer,
+    admin::{self, cluster_id},
+};
 use service_runtime::{Condition, Runtime, backoff::Backoff, error_chain::ErrorChain};
 use telemetry_wire::Signal;
 use tokio::sync::Semaphore;
@@ -124,6 +127,8 @@ impl Hub {
         let connection = &signal.consumer.connection;
         let ask = || async { cluster_id(connection).await.map_err(|failure| Unavailable::for_now(&failure)) };
         let Some(cluster) = self.keep_trying(ask, &kafka).await else { return Ok(()) };
+        let ask = || async { refuse_compacted(connection, &signal.topic).await };
+        let Some(()) = self.keep_trying(ask, &kafka).await else { return Ok(()) };
         let config = TableSinkConfig {
             table: table(clickhouse).clone(),
             cluster,
@@ -274,6 +279,24 @@ struct Unavailable {
 impl Unavailable {
     fn for_now(failure: &(dyn Error + 'static)) -> Self {
         Unavailable { needs_operator: false, cause: ErrorChain(failure).to_string() }
+    }
+}
+
+/// A compacted topic loses records between two that were announced together, and nobody could tell that from loss.
+async fn refuse_compacted(connection: &ConnectionConfig, topic: &str) -> Result<(), Unavailable> {
+    match admin::topic_setting(connection, topic, "cleanup.policy").await {
+        Ok(Some(policy)) if policy.contains("compact") => Err(Unavailable {
+            needs_operator: true,
+            cause: format!(
+                "topic `{topic}` is compacted, which removes records; set its cleanup.policy to delete"
+            ),
+        }),
+        Ok(_) => Ok(()),
+        // A topic that is not there yet, or settings that may not be read: neither speaks against it.
+        Err(failure) => {
+            warn!(topic, error = %ErrorChain(&failure), "whether the topic is compacted cannot be asked");
+            Ok(())
+        }
     }
 }
 

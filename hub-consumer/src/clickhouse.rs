@@ -11,6 +11,7 @@ pub mod dictionary;
 pub mod errors;
 pub mod insert;
 pub mod migrate;
+pub mod safety;
 
 use std::num::NonZeroU32;
 use std::time::Duration;

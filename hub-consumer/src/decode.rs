@@ -31,7 +31,7 @@ use std::fmt::{self, Debug};
 use std::time::Duration;
 
 use telemetry_wire::Malformed;
-use xxhash_rust::xxh3::{Xxh3Default, xxh3_128};
+use xxhash_rust::xxh3::{Xxh3Default, xxh3_64, xxh3_128};
 
 use crate::clickhouse::block::{BlockWriter, Type};
 use crate::clickhouse::columns::{Column, ColumnSet, Need};
@@ -67,6 +67,17 @@ pub struct DecodeSettings {
     /// A record may become this many bytes of block. Every row repeats its resource, so a few kilobytes of request can
     /// become gigabytes of rows; a record that does is [`Undecodable::TooLarge`]. At most 1 GiB.
     pub max_record_bytes: usize,
+}
+
+/// Tells a row from others, here and in the table. Rows of one key are on one day, so a server has all of them or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RowKey {
+    /// Offset of its record.
+    pub offset: i64,
+    /// The time it is stored under, in nanoseconds since the epoch.
+    pub time: i64,
+    /// XXH3 of what it has in the column [`Rows::TELLING`].
+    pub telling: u64,
 }
 
 /// Changes whenever the same records would become other rows.
@@ -126,6 +137,8 @@ impl From<Malformed> for Undecodable {
 pub trait Rows: Debug + Default + Send + 'static {
     /// Every column that can be written, in table order; [`PROVENANCE`] at the end.
     const COLUMNS: &'static [Column];
+    /// The string column by which rows of one record and time are told apart.
+    const TELLING: &'static str;
     /// One row.
     type Row: Copy + Debug + Send;
     /// A state to go back to.
@@ -145,6 +158,8 @@ pub trait Rows: Debug + Default + Send + 'static {
     fn timestamp(row: &Self::Row) -> i64;
     /// The record number of a row.
     fn record(row: &Self::Row) -> u32;
+    /// What a row has in the column [`Rows::TELLING`].
+    fn telling(&self, row: &Self::Row) -> &[u8];
     /// Writes one column other than provenance for `rows`.
     fn write(&self, column: &Column, rows: &[Self::Row], block: &mut BlockWriter<'_>);
     /// The state to go back to.
@@ -294,30 +309,31 @@ impl<R: Rows> Block<R> {
         self.write(columns, out);
     }
 
-    /// The same for the rows that `keep` says, by the offset of their record and the time they are stored under. Returns how
-    /// many these are.
+    /// The same for the rows that `keep` says. Returns how many these are.
     pub fn encode_only(
         &mut self,
         columns: ColumnSet,
-        keep: impl Fn(i64, i64) -> bool,
+        keep: impl Fn(&RowKey) -> bool,
         out: &mut Vec<u8>,
     ) -> usize {
         self.sort();
-        let records = &self.records;
-        let offset_of = |row: &R::Row| records[R::record(row) as usize].1 as i64;
-        self.sorted.retain(|row| keep(offset_of(row), R::timestamp(row)));
+        let mut sorted = std::mem::take(&mut self.sorted);
+        sorted.retain(|row| keep(&self.key(row)));
+        self.sorted = sorted;
         self.write(columns, out);
         self.sorted.len()
     }
 
-    /// How many rows there are, by the offset of their record and the time they are stored under.
-    pub fn counts(&self) -> HashMap<(i64, i64), u64> {
+    /// How many rows there are of each key.
+    pub fn counts(&self) -> HashMap<RowKey, u64> {
         let mut counts = HashMap::new();
-        for row in self.rows.rows() {
-            let offset = self.records[R::record(row) as usize].1 as i64;
-            *counts.entry((offset, R::timestamp(row))).or_default() += 1;
-        }
+        self.rows.rows().iter().for_each(|row| *counts.entry(self.key(row)).or_default() += 1);
         counts
+    }
+
+    fn key(&self, row: &R::Row) -> RowKey {
+        let offset = self.records[R::record(row) as usize].1 as i64;
+        RowKey { offset, time: R::timestamp(row), telling: xxh3_64(self.rows.telling(row)) }
     }
 
     fn write(&self, columns: ColumnSet, out: &mut Vec<u8>) {

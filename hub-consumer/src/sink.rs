@@ -12,7 +12,10 @@ use std::{collections::HashSet, future::Future, sync::Arc, time::Duration};
 use bytes::Bytes;
 use kafka_client::{Credit, Record};
 
-use crate::intent::{Intent, Stored};
+use crate::{
+    decode::RowKey,
+    intent::{Intent, Stored},
+};
 
 /// Where the records of a pipeline are stored.
 pub trait Sink: Send + Sync + 'static {
@@ -68,8 +71,8 @@ pub trait Sink: Send + Sync + 'static {
     fn halve(&self, fragment: &Fragment) -> Option<[Bytes; 2]>;
 }
 
-/// Rows by the offset of their record and the time that they are stored under, in nanoseconds since the epoch.
-pub type Missing = HashSet<(i64, i64)>;
+/// Rows that are not there.
+pub type Missing = HashSet<RowKey>;
 
 /// What a store has of some fragments.
 #[derive(Debug, Clone)]

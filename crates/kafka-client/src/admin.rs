@@ -6,7 +6,7 @@ use std::{panic::AssertUnwindSafe, time::Duration};
 
 use rdkafka::{
     TopicPartitionList,
-    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication, TopicResult},
+    admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication, TopicResult},
     client::{Client, ClientContext, DefaultClientContext},
     config::FromClientConfig,
     consumer::{BaseConsumer, Consumer, ConsumerContext},
@@ -155,6 +155,23 @@ pub async fn cluster_id(connection: &ConnectionConfig) -> Result<String, LookupE
         client.client().fetch_cluster_id(REQUEST_TIMEOUT).ok_or_else(|| refused(timed_out))
     })
     .await
+}
+
+/// One setting of a topic, by the broker's name of it; `None` when the broker does not know it.
+///
+/// # Errors
+/// No broker answers in time, the topic does not exist, or its settings may not be read.
+pub async fn topic_setting(
+    connection: &ConnectionConfig,
+    topic: &str,
+    name: &str,
+) -> Result<Option<String>, LookupError> {
+    let client = admin_client(connection)?;
+    let asked = [ResourceSpecifier::Topic(topic)];
+    let answers = client.describe_configs(&asked, &admin_options()).await.map_err(refused)?;
+    let Some(answer) = answers.into_iter().next() else { return Ok(None) };
+    let found = answer.map_err(|code| element_error(topic, code))?;
+    Ok(found.get(name).and_then(|entry| entry.value.clone()))
 }
 
 pub(crate) fn watermarks_of<C: ClientContext>(

@@ -10,10 +10,11 @@ const HEAD: &str = "\
 
 # Faults
 
-What the edge was tried with, and what came of it.
-Each row does one thing to a real edge on a real Kafka, again and again, while senders over OTLP/gRPC and OTLP/HTTP send every request once.
+What the edge and the hub were tried with, and what came of it.
+Each row does one thing to real programs on a real Kafka, again and again, while senders over OTLP/gRPC and OTLP/HTTP send every request once.
 At its end everything in the topics and dead-letter topics is read and compared with what the senders were answered.
 
+- In rows H and C the judge is the table in ClickHouse, by the id of every item, and `hub-consumer audit`, which has to find nothing.
 - *lost*: items acked that are in neither topic. *doubled*: items that are there more than once.
 - An item whose sender was told to try again, or never got an answer, may be there or not, but not twice.
 - What a row destroys by hand (S09, S10), and what the declared policy drops and counts (X12), is not in *acked*.

@@ -14,6 +14,7 @@ use super::client::{Client, QueryError, quoted};
 use super::columns::{Column, ColumnSet, Need};
 use super::compression::{Body, Compression};
 use super::errors::InsertError;
+use super::safety::{self, Unsafe};
 
 /// Above any block we send: the server must neither split a block (two parts, two tokens) nor wait for more.
 const WHOLE_BLOCK: &str = "1000000000";
@@ -86,6 +87,9 @@ pub enum OpenError {
         /// The setting.
         setting: &'static str,
     },
+    /// The table, or the server, may store a block twice.
+    #[error(transparent)]
+    Unsafe(#[from] Unsafe),
 }
 
 impl InsertClient {
@@ -156,6 +160,7 @@ impl InsertClient {
             let columns = required.iter().map(|column| column.name).collect();
             return Err(OpenError::MissingColumns { table: table.to_owned(), columns });
         }
+        safety::check(&self.client, &self.database, table).await.map_err(failed)??;
         let names: Vec<String> = chosen.of(columns).map(|column| quoted(column.name)).collect();
         Ok(Target {
             columns: chosen,
@@ -163,6 +168,16 @@ impl InsertClient {
             sql: format!("INSERT INTO {qualified} ({}) FORMAT Native", names.join(", ")),
             settings: self.settings(&known_settings),
         })
+    }
+
+    /// Proves on a table of its own that the server drops an insert whose token it knows. To be done once, at the start.
+    ///
+    /// # Errors
+    /// When the server cannot be asked, or does not drop it.
+    pub async fn prove_deduplication(&self, target: &Target) -> Result<(), OpenError> {
+        let proven = safety::prove(&self.client, &self.database, &target.settings).await;
+        proven.map_err(|source| OpenError::Query { table: "of the probe".to_owned(), source })??;
+        Ok(())
     }
 
     /// Inserts a block that was encoded for `target`. The same token must never go with other rows: the server would drop them
@@ -215,7 +230,7 @@ impl OpenError {
     /// Whether nothing will change until an operator acts.
     pub fn needs_operator(&self) -> bool {
         match self {
-            OpenError::MissingColumns { .. } | OpenError::ServerTooOld { .. } => true,
+            OpenError::MissingColumns { .. } | OpenError::ServerTooOld { .. } | OpenError::Unsafe(_) => true,
             // No such table or database, credentials, privileges.
             OpenError::Query { source, .. } => {
                 matches!(source.code(), Some(60 | 81 | 164 | 192 | 193 | 194 | 492 | 497 | 516))

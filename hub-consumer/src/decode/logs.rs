@@ -139,6 +139,7 @@ impl LogRows {
 
 impl Rows for LogRows {
     const COLUMNS: &'static [Column] = COLUMNS;
+    const TELLING: &'static str = "Body";
     type Row = LogRow;
     type Mark = LogMark;
 
@@ -188,6 +189,10 @@ impl Rows for LogRows {
 
     fn record(row: &LogRow) -> u32 {
         row.record
+    }
+
+    fn telling(&self, row: &LogRow) -> &[u8] {
+        self.strings.text(&row.strings, 2)
     }
 
     fn write(&self, column: &Column, rows: &[LogRow], block: &mut BlockWriter<'_>) {

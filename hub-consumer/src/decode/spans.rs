@@ -252,6 +252,7 @@ impl Run {
 
 impl Rows for SpanRows {
     const COLUMNS: &'static [Column] = COLUMNS;
+    const TELLING: &'static str = "SpanId";
     type Row = SpanRow;
     type Mark = SpanMark;
 
@@ -302,6 +303,10 @@ impl Rows for SpanRows {
 
     fn record(row: &SpanRow) -> u32 {
         row.record
+    }
+
+    fn telling(&self, row: &SpanRow) -> &[u8] {
+        self.strings.text(&row.strings, 1)
     }
 
     fn write(&self, column: &Column, rows: &[SpanRow], block: &mut BlockWriter<'_>) {

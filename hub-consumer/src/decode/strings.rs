@@ -42,6 +42,13 @@ impl<const N: usize> StringColumns<N> {
         &self.encoded[start as usize..row.ends[index] as usize]
     }
 
+    /// The same without its length.
+    pub(super) fn text(&self, row: &Row<N>, index: usize) -> &[u8] {
+        let encoded = self.get(row, index);
+        let more = encoded.iter().take_while(|byte| **byte >= 0x80).count();
+        encoded.get(more + 1..).unwrap_or_default()
+    }
+
     pub(super) fn mark(&self) -> usize {
         self.encoded.len()
     }

@@ -80,7 +80,9 @@ impl<S: Sink> Delivery<S> {
                     }
                 },
             };
+            let is_repaired = claim.insertion.step() == Step::ReadBack && held.is_some();
             let pause = match &verdict {
+                Verdict::Stored { .. } if is_repaired => backoff.next_delay(),
                 Verdict::Alert { .. } => ALERT_INTERVAL,
                 Verdict::Wait { at_least: Some(wish), .. } => {
                     (*wish).min(LONGEST_WISH).max(backoff.next_delay())

@@ -81,6 +81,7 @@ impl<R: Rows> TableSink<R> {
     pub async fn open(client: InsertClient, config: TableSinkConfig) -> Result<Self, OpenError> {
         let TableSinkConfig { table, cluster, decode, limits } = config;
         let target = client.open(&table, Block::<R>::COLUMNS).await?;
+        client.prove_deduplication(&target).await?;
         warn_of_missing(&table, &target);
         let target = RwLock::new(Arc::new(target));
         let buffers = Mutex::default();

@@ -1,7 +1,7 @@
 //! What a table has of a block: looking, and making the insert of what it lacks.
 //!
-//! Rows are told apart by the offset of their record and the time they are stored under. All rows of one such pair are on one
-//! day, so the server has stored all of them or none.
+//! Rows are told apart by [`RowKey`]: their record's offset, their time, and a hash of a column. What another topic of the same
+//! name had under the same offsets differs in the hash, and does not count.
 
 use std::collections::HashMap;
 
@@ -14,12 +14,12 @@ use super::{
 };
 use crate::{
     clickhouse::client::QueryError,
-    decode::{Block, Rows},
+    decode::{Block, RowKey, Rows},
     intent::Stored,
 };
 
-/// Rows by the offset of their record and their time.
-type Counts = HashMap<(i64, i64), u64>;
+/// Rows by their keys.
+type Counts = HashMap<RowKey, u64>;
 
 impl<R: Rows> TableSink<R> {
     /// See [`Sink::read_back`].
@@ -30,7 +30,7 @@ impl<R: Rows> TableSink<R> {
         };
         let (topic, partition) = (&first.origin.topic, first.origin.partition);
         let (from, to) = (first.origin.offset, last.origin.offset);
-        let times = || expected.keys().map(|(_, time)| *time);
+        let times = || expected.keys().map(|row| row.time);
         let (earliest, latest) = (times().min().unwrap_or(0), times().max().unwrap_or(0));
         // What another encoder made may be under other times; else only the days of the block are read.
         let within = match rebuilt {
@@ -39,12 +39,13 @@ impl<R: Rows> TableSink<R> {
             ),
             Rebuilt::Otherwise => String::new(),
         };
-        let table = self.client.qualified(&self.table);
+        let (table, telling) = (self.client.qualified(&self.table), R::TELLING);
         let of_partition =
             format!("FROM {table} WHERE source_topic = {{topic:String}} AND source_partition = {partition}");
         let rows = format!(
-            "SELECT source_offset, toUnixTimestamp64Nano(Timestamp) AS time, count() {of_partition} \
-             AND source_offset BETWEEN {from} AND {to}{within} GROUP BY source_offset, time FORMAT TSV"
+            "SELECT source_offset, toUnixTimestamp64Nano(Timestamp) AS time, xxh3({telling}) AS telling, count() \
+             {of_partition} AND source_offset BETWEEN {from} AND {to}{within} \
+             GROUP BY source_offset, time, telling FORMAT TSV"
         );
         let behind = format!(
             "SELECT count() = 0 ? -1 : toInt64(max(source_offset)) {of_partition} AND source_offset > {to} FORMAT TSV"
@@ -84,8 +85,7 @@ impl<R: Rows> TableSink<R> {
         let mut block = self.decoded(fragments);
         let target = self.target();
         let (items, body) = self.with_buffer(|encoded| {
-            let keep = |offset, time| missing.contains(&(offset, time));
-            let items = block.encode_only(target.columns(), keep, encoded);
+            let items = block.encode_only(target.columns(), |row| missing.contains(row), encoded);
             (items, self.client.compression().compress(encoded).expect("compressing in memory cannot fail"))
         });
         let whole = self.token(&block, fragments)?;
@@ -103,13 +103,14 @@ impl<R: Rows> TableSink<R> {
     }
 }
 
-fn count_of_line(line: &str) -> Option<((i64, i64), u64)> {
-    let mut fields = line.split('\t').map(str::parse::<i64>);
-    let mut next = || fields.next()?.ok();
-    Some(((next()?, next()?), next()? as u64))
+fn count_of_line(line: &str) -> Option<(RowKey, u64)> {
+    let mut fields = line.split('\t');
+    let (offset, time) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    let (telling, rows) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    Some((RowKey { offset, time, telling }, rows))
 }
 
-/// What was inserted before has the same times: a row that is there under another time is of other content.
+/// What was inserted before has the same keys: a row that is there under another one is of other content.
 fn missing_rows(expected: &Counts, found: &Counts) -> Missing {
     expected.keys().filter(|row| !found.contains_key(*row)).copied().collect()
 }
@@ -118,12 +119,12 @@ fn missing_rows(expected: &Counts, found: &Counts) -> Missing {
 fn missing_records(expected: &Counts, found: &Counts) -> Missing {
     let by_record = |counts: &Counts| {
         let mut records: HashMap<i64, u64> = HashMap::new();
-        counts.iter().for_each(|((offset, _), rows)| *records.entry(*offset).or_default() += rows);
+        counts.iter().for_each(|(row, rows)| *records.entry(row.offset).or_default() += rows);
         records
     };
     let (wanted, there) = (by_record(expected), by_record(found));
     let is_missing = |offset: &i64| there.get(offset).is_none_or(|rows| *rows < wanted[offset]);
-    expected.keys().filter(|(offset, _)| is_missing(offset)).copied().collect()
+    expected.keys().filter(|row| is_missing(&row.offset)).copied().collect()
 }
 
 /// The same for the same rows.
@@ -131,9 +132,10 @@ fn digest(missing: &Missing) -> u64 {
     let mut rows: Vec<_> = missing.iter().collect();
     rows.sort_unstable();
     let mut hash = Xxh3Default::default();
-    for (offset, time) in rows {
-        hash.update(&offset.to_le_bytes());
-        hash.update(&time.to_le_bytes());
+    for RowKey { offset, time, telling } in rows {
+        [offset.to_le_bytes(), time.to_le_bytes(), telling.to_le_bytes()]
+            .iter()
+            .for_each(|part| hash.update(part));
     }
     hash.digest()
 }
@@ -146,29 +148,41 @@ fn cannot_read(error: &QueryError) -> Verdict {
 mod tests {
     use super::*;
 
+    fn key(offset: i64, time: i64) -> RowKey {
+        RowKey { offset, time, telling: 7 }
+    }
+
     fn counts(rows: &[(i64, i64, u64)]) -> Counts {
-        rows.iter().map(|(offset, time, count)| ((*offset, *time), *count)).collect()
+        rows.iter().map(|(offset, time, count)| (key(*offset, *time), *count)).collect()
     }
 
     #[test]
     fn rows_of_other_content_under_the_same_offsets_do_not_count() {
         let expected = counts(&[(1, 10, 2), (1, 20, 1), (2, 30, 1)]);
         assert!(missing_rows(&expected, &expected).is_empty());
-        let found = counts(&[(1, 10, 2), (2, 31, 1)]);
-        assert_eq!(missing_rows(&expected, &found), Missing::from([(1, 20), (2, 30)]));
+        let mut found = counts(&[(1, 10, 2), (2, 31, 1)]);
+        found.insert(RowKey { telling: 8, ..key(1, 20) }, 1);
+        assert_eq!(missing_rows(&expected, &found), Missing::from([key(1, 20), key(2, 30)]));
     }
 
     #[test]
     fn rows_of_another_encoder_are_counted_by_record() {
         let expected = counts(&[(1, 10, 2), (1, 20, 1), (2, 30, 1)]);
         let found = counts(&[(1, 99, 3), (2, 30, 0)]);
-        assert_eq!(missing_records(&expected, &found), Missing::from([(2, 30)]));
+        assert_eq!(missing_records(&expected, &found), Missing::from([key(2, 30)]));
     }
 
     #[test]
     fn the_same_missing_rows_have_the_same_token_in_whatever_order() {
-        let (one, other) = (Missing::from([(1, 2), (3, 4)]), Missing::from([(3, 4), (1, 2)]));
+        let (one, other) = (Missing::from([key(1, 2), key(3, 4)]), Missing::from([key(3, 4), key(1, 2)]));
         assert_eq!(digest(&one), digest(&other));
-        assert_ne!(digest(&one), digest(&Missing::from([(1, 2)])));
+        assert_ne!(digest(&one), digest(&Missing::from([key(1, 2)])));
+    }
+
+    #[test]
+    fn a_line_of_the_answer_is_a_key_and_its_rows() {
+        let key = RowKey { offset: 5, time: -7, telling: u64::MAX };
+        assert_eq!(count_of_line("5\t-7\t18446744073709551615\t3"), Some((key, 3)));
+        assert_eq!(count_of_line("5\t-7"), None);
     }
 }

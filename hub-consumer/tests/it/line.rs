@@ -137,6 +137,11 @@ impl Line {
 
     /// Commits an offset for the group, as an operator's tool does while no hub runs.
     pub(crate) async fn set_committed(&self, partition: i32, offset: i64) {
+        self.set_committed_with(partition, offset, "").await;
+    }
+
+    /// The same with metadata.
+    pub(crate) async fn set_committed_with(&self, partition: i32, offset: i64, metadata: &str) {
         let config = ConsumerConfig::new(self.connection.clone(), &self.group);
         let (consumer, mut events) = Consumer::start(&config, &[&self.topic]).unwrap();
         let generation = loop {
@@ -146,7 +151,7 @@ impl Line {
             }
         };
         let topic = self.topic.as_str().into();
-        let commit = CommitOffset { topic, partition, offset, metadata: String::new() };
+        let commit = CommitOffset { topic, partition, offset, metadata: metadata.to_owned() };
         consumer.commit(generation, vec![commit]).await.unwrap();
         tokio::join!(consumer.shutdown(), async { while events.recv().await.is_some() {} });
     }
