@@ -25,8 +25,8 @@ use crate::{
     sink::{Fragment, Held, Rebuilt, Sink, Unreadable},
 };
 
-/// For how long a server surely remembers a token, in seconds: half of the window that our tables state.
-const TOKEN_TRUST: u64 = 604_800 / 2;
+/// For how long a server surely remembers a token, in nanoseconds: half of the window that our tables state.
+const TOKEN_TRUST: u64 = 604_800 / 2 * 1_000_000_000;
 
 /// Dead letters of one partition that are written at once. A topic full of poison then keeps some hundred of them in
 /// memory over all partitions, and some thousand go out in a second.
@@ -232,10 +232,10 @@ impl<B> Partition<B> {
     pub fn claim(&mut self, intent: &Intent, metrics: &SignalMetrics) -> Claim {
         let is_of_range = |pending: &mut Intent| intent.first >= pending.first;
         let pending = self.pin.pending.take_if(is_of_range);
-        let rebuilt = match pending {
-            Some(pending) if pending.encoder != intent.encoder => Rebuilt::Otherwise,
-            _ => Rebuilt::Alike,
-        };
+        let pending_encoder =
+            pending.filter(|pending| pending.is_of_same_records(intent)).map(|pending| pending.encoder);
+        let is_alike = pending_encoder.is_none_or(|encoder| encoder == intent.encoder);
+        let rebuilt = if is_alike { Rebuilt::Alike } else { Rebuilt::Otherwise };
         let insertion = match pending {
             Some(pending) if pending.is_of_same_records(intent) => {
                 let age = intent.announced_at.saturating_sub(pending.announced_at);
@@ -249,7 +249,11 @@ impl<B> Partition<B> {
             None if intent.first < self.pin.doubtful_below => Insertion::of_unknown_past(),
             None => Insertion::new(),
         };
-        Claim { insertion, rebuilt, lease: self.pin.lease.clone() }
+        let is_announced_before = insertion == Insertion::announced_before();
+        let announced_at = pending
+            .filter(|_| is_announced_before)
+            .map_or(intent.announced_at, |pending| pending.announced_at);
+        Claim { insertion, rebuilt, announced_at, lease: self.pin.lease.clone() }
     }
 
     /// A delivery has come to its end; `held` is what it saw in the table, if it looked.

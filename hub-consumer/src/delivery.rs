@@ -154,7 +154,7 @@ impl<S: Sink> Delivery<S> {
     /// Encodes the block and sends it until the answer settles it.
     async fn settle(&self, block: S::Block, task: &Task) -> (S::Block, Settled) {
         let _slot = self.slots.acquire().await.expect("the semaphore is never closed");
-        let (block, sealed) = self.seal(block, &task.fragments).await;
+        let (block, sealed) = self.seal(block, &task.fragments, 0).await;
         let Some(sealed) = sealed else { return (block, Settled::Stored) };
         let mut backoff = Backoff::new(&self.backoff);
         let mut attempt = 0;
@@ -179,11 +179,12 @@ impl<S: Sink> Delivery<S> {
         &self,
         mut block: S::Block,
         fragments: &[Fragment],
+        announced_at: u64,
     ) -> (S::Block, Option<Sealed<S::Request>>) {
         let sink = Arc::clone(&self.sink);
         let fragments = fragments.to_vec();
         let sealing = tokio::task::spawn_blocking(move || {
-            let sealed = sink.seal(&mut block, &fragments);
+            let sealed = sink.seal(&mut block, &fragments, announced_at);
             (block, sealed)
         });
         match sealing.await {

@@ -7,7 +7,8 @@
 //! 2. *Announce* it: commit the position, which is `first` or a record before it that is still on its way to the dead letters,
 //!    with the intent as metadata. One commit completes the block before and announces this one.
 //! 3. *Insert* only after the broker has acknowledged that commit, under a lease on the partition that such an acknowledgement
-//!    gives, with a deduplication token made of the range and a fingerprint of its bytes.
+//!    gives, with a deduplication token made of the range, a fingerprint of its bytes, and the moment of the announcement: a
+//!    token that the server knows can only have been spent by this very announcement.
 //! 4. *Confirmed*, and never in doubt: settled, go on with 1.
 //! 5. *Unknown* outcome: *read back* which rows of the range the table has.
 //!    - All: settled.
@@ -18,8 +19,8 @@
 //!    again, and begin with 5. A fingerprint that differs means that the log is another one: what is there of the old content
 //!    does not count.
 //!    An intent that is older than half of the server's window for tokens counts as 7: its token may be forgotten.
-//! 7. Without an intent nothing is known of rows behind the position: read back first, and repair what is missing, until the
-//!    table has no rows beyond the block.
+//! 7. Without an intent nothing is known of rows behind the position: once the server runs no insert for the partition, read
+//!    back, and repair what is missing, until the table has no rows beyond the block.
 //!
 //! A zombie that wakes up in 3 finds its lease expired, or sends a token that the server knows. `docs/exactly-once.md` lists
 //! every hole and what closes it; the tests below explore every interleaving of crashes, takeovers and zombies.
@@ -42,7 +43,7 @@ pub struct Intent {
     pub fingerprint: u128,
     /// What else its rows depend on: the encoder's version and its settings.
     pub encoder: u32,
-    /// When it was announced, in seconds since the epoch.
+    /// When it was announced first, in nanoseconds since the epoch; part of the token, so that no two announcements share one.
     pub announced_at: u64,
 }
 
@@ -160,6 +161,11 @@ impl Insertion {
     /// A block whose records may be stored, by whatever blocks.
     pub fn of_unknown_past() -> Insertion {
         Insertion(State::ReadBack { is_token_spent: false, has_other_bounds: true })
+    }
+
+    /// Whether nothing may be under way at the server when the table is read: what nobody announced here may still come.
+    pub fn needs_quiet(&self) -> bool {
+        matches!(self.0, State::ReadBack { has_other_bounds: true, .. })
     }
 
     /// What to do next.

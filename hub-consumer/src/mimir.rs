@@ -193,7 +193,7 @@ impl Sink for MimirSink {
         is_empty || (fits && block.points < self.config.max_request_points.get())
     }
 
-    fn seal(&self, block: &mut MetricsBlock, _: &[Fragment]) -> Option<Sealed<MetricsRequest>> {
+    fn seal(&self, block: &mut MetricsBlock, _: &[Fragment], _: u64) -> Option<Sealed<MetricsRequest>> {
         let MetricsBlock { requests, points, dropped, .. } = std::mem::take(block);
         if points == 0 {
             self.count_dropped(dropped);

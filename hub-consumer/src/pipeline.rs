@@ -56,6 +56,7 @@ use crate::{
     assignment::{Assignment, Decoded, Gap, PartitionId},
     delivery::{Delivered, Delivery},
     intake,
+    intent::Intent,
     lag::LagProbe,
     lease::BootTime,
     metrics::{DEAD_LETTERED, STORED, SignalMetrics},
@@ -255,7 +256,11 @@ impl<S: Sink> Pipeline<S> {
         match delivery.sink.intent(&open.block) {
             Some(intent) => {
                 let claim = state.claim(&intent, &self.wiring.metrics);
-                state.tracker.announce(intent.to_string());
+                // Of a block whose past is not known the next owner knows as little: nothing is announced, and the commit only
+                // proves that the partition is ours.
+                let announced = Intent { announced_at: claim.announced_at, ..intent };
+                let is_told = !claim.insertion.needs_quiet();
+                state.tracker.announce(if is_told { announced.to_string() } else { String::new() });
                 state.pin.announced = Some((open, claim));
             }
             None => {

@@ -33,9 +33,15 @@ pub trait Sink: Send + Sync + 'static {
     /// Whether the block can take a fragment of this many encoded bytes. An empty block can take any.
     fn has_room(&self, block: &Self::Block, bytes: usize) -> bool;
 
-    /// Turns the block into a request and leaves it empty, its memory kept for the next one. Takes CPU time: it is
-    /// called on a blocking thread. `None` when the fragments held nothing to store.
-    fn seal(&self, block: &mut Self::Block, fragments: &[Fragment]) -> Option<Sealed<Self::Request>>;
+    /// Turns the block into a request and leaves it empty, its memory kept for the next one. `announced_at` is its intent's,
+    /// for a sink whose blocks have one. Takes CPU time: it is called on a blocking thread. `None` when the fragments held
+    /// nothing to store.
+    fn seal(
+        &self,
+        block: &mut Self::Block,
+        fragments: &[Fragment],
+        announced_at: u64,
+    ) -> Option<Sealed<Self::Request>>;
 
     /// Sends the request once. `attempt` counts from 1.
     fn send(&self, request: &Self::Request, attempt: u32) -> impl Future<Output = Verdict> + Send;
@@ -63,7 +69,7 @@ pub trait Sink: Send + Sync + 'static {
     }
 
     /// A request of these rows of the fragments; `None` when there are none.
-    fn seal_missing(&self, _: &[Fragment], _: &Missing) -> Option<Sealed<Self::Request>> {
+    fn seal_missing(&self, _: &[Fragment], _: &Missing, _: u64) -> Option<Sealed<Self::Request>> {
         None
     }
 

@@ -160,7 +160,6 @@ impl InsertClient {
             let columns = required.iter().map(|column| column.name).collect();
             return Err(OpenError::MissingColumns { table: table.to_owned(), columns });
         }
-        safety::check(&self.client, &self.database, table).await.map_err(failed)??;
         let names: Vec<String> = chosen.of(columns).map(|column| quoted(column.name)).collect();
         Ok(Target {
             columns: chosen,
@@ -168,6 +167,16 @@ impl InsertClient {
             sql: format!("INSERT INTO {qualified} ({}) FORMAT Native", names.join(", ")),
             settings: self.settings(&known_settings),
         })
+    }
+
+    /// Whether a table stores once what is sent twice; to be asked beside [`InsertClient::open`].
+    ///
+    /// # Errors
+    /// When the server cannot be asked, or the table does not.
+    pub async fn check(&self, table: &str) -> Result<(), OpenError> {
+        let checked = safety::check(&self.client, &self.database, table).await;
+        checked.map_err(|source| OpenError::Query { table: table.to_owned(), source })??;
+        Ok(())
     }
 
     /// Proves on a table of its own that the server drops an insert whose token it knows. To be done once, at the start.

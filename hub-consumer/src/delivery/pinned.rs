@@ -31,6 +31,8 @@ pub struct Claim {
     pub insertion: Insertion,
     /// How its rows compare with those of whoever announced it before.
     pub rebuilt: Rebuilt,
+    /// When it was announced first, which names its tokens.
+    pub announced_at: u64,
     /// How long the partition is ours.
     pub lease: Lease,
 }
@@ -46,29 +48,34 @@ impl<S: Sink> Delivery<S> {
         let _slot = self.slots.acquire().await.expect("the semaphore is never closed");
         let mut task = Task { fragments, suspect_since: None };
         let mut dead_lettered = BTreeSet::new();
-        let (mut block, mut sealed) = self.seal(block, &task.fragments).await;
+        let (mut block, mut sealed) = self.seal(block, &task.fragments, claim.announced_at).await;
         let mut backoff = Backoff::new(&self.backoff);
-        let (mut attempt, mut held) = (0, None);
+        let (mut tries, mut held, mut is_counted) = (0, None, false);
         while let Some(insert) = &sealed {
             let verdict = match claim.insertion.step() {
                 Step::Settled => break,
-                Step::ReadBack => match self.sink.read_back(&task.fragments, claim.rebuilt).await {
-                    Ok(found) => {
+                Step::ReadBack => match self.look(&task.fragments, &claim).await {
+                    Ok(Some(found)) => {
+                        tries = 0;
                         self.metrics.read_back(found.stored);
                         claim.insertion.read_back(found.stored);
                         held = Some(found);
+                        continue;
+                    }
+                    Ok(None) => {
+                        tokio::time::sleep(QUIET_LOOK).await;
                         continue;
                     }
                     Err(verdict) => verdict,
                 },
                 Step::Insert => {
                     claim.lease.hold().await;
-                    attempt += 1;
-                    let verdict = self.send(insert, attempt).await;
+                    let verdict = self.send(insert, tries + 1).await;
+                    is_counted |= matches!(verdict, Verdict::Stored { .. });
                     claim.insertion.inserted(outcome_of(&verdict));
                     verdict
                 }
-                Step::Repair => match self.repair(&task.fragments, held.as_ref(), &claim.lease).await {
+                Step::Repair => match self.repair(&task.fragments, held.as_ref(), &claim).await {
                     Some(verdict @ (Verdict::Stored { .. } | Verdict::Unknown { .. })) => {
                         claim.insertion.repaired();
                         verdict
@@ -80,6 +87,7 @@ impl<S: Sink> Delivery<S> {
                     }
                 },
             };
+            tries += 1;
             let is_repaired = claim.insertion.step() == Step::ReadBack && held.is_some();
             let pause = match &verdict {
                 Verdict::Stored { .. } if is_repaired => backoff.next_delay(),
@@ -92,7 +100,7 @@ impl<S: Sink> Delivery<S> {
                 }
                 Verdict::Stored { .. } | Verdict::Stale => Duration::ZERO,
             };
-            match self.judge(&verdict, &task, attempt.max(1)) {
+            match self.judge(&verdict, &task, tries) {
                 Some(Settled::Divided) => {
                     let divided = Some(self.divide(task.fragments).map(|half| half.fragments));
                     return Delivered { block, dead_lettered, divided, held };
@@ -106,25 +114,42 @@ impl<S: Sink> Delivery<S> {
                 }
                 Some(Settled::Stale) => {
                     self.decode(&mut block, &mut task, &mut dead_lettered).await;
-                    (block, sealed) = self.seal(block, &task.fragments).await;
+                    (block, sealed) = self.seal(block, &task.fragments, claim.announced_at).await;
                 }
                 Some(Settled::Stored | Settled::Suspect) | None => tokio::time::sleep(pause).await,
+            }
+        }
+        if let Some(insert) = &sealed
+            && claim.insertion.step() == Step::Settled
+        {
+            // The table has it, even if no answer ever said so.
+            self.health.ready();
+            if !is_counted {
+                self.metrics.items_stored(insert.items);
             }
         }
         Delivered { block, dead_lettered, divided: None, held }
     }
 
+    /// What the table has. `None` while something that is not known here may still come to it.
+    async fn look(&self, fragments: &[Fragment], claim: &Claim) -> Result<Option<Held>, Verdict> {
+        if claim.insertion.needs_quiet() && !self.sink.is_quiet(fragments).await? {
+            return Ok(None);
+        }
+        self.sink.read_back(fragments, claim.rebuilt).await.map(Some)
+    }
+
     /// Inserts what is missing. `None` while the server works on an earlier insert for the partition, which may yet bring it.
-    async fn repair(&self, fragments: &[Fragment], held: Option<&Held>, lease: &Lease) -> Option<Verdict> {
+    async fn repair(&self, fragments: &[Fragment], held: Option<&Held>, claim: &Claim) -> Option<Verdict> {
         match self.sink.is_quiet(fragments).await {
             Ok(true) => {}
             Ok(false) => return None,
             Err(verdict) => return Some(verdict),
         }
-        let repair = held.and_then(|held| self.sink.seal_missing(fragments, &held.missing));
-        let Some(repair) = repair else { return Some(Verdict::Stored { refused: None }) };
+        let seal = |held: &Held| self.sink.seal_missing(fragments, &held.missing, claim.announced_at);
+        let Some(repair) = held.and_then(seal) else { return Some(Verdict::Stored { refused: None }) };
         warn!(rows = repair.items, "rows that may have been stored before are missing; they are inserted");
-        lease.hold().await;
+        claim.lease.hold().await;
         Some(self.send(&repair, 1).await)
     }
 }

@@ -40,7 +40,7 @@ impl<F: Fn(&[String], u32) -> Verdict + Send + Sync + 'static> Sink for Scripted
         true
     }
 
-    fn seal(&self, block: &mut Vec<String>, _: &[Fragment]) -> Option<Sealed<Vec<String>>> {
+    fn seal(&self, block: &mut Vec<String>, _: &[Fragment], _: u64) -> Option<Sealed<Vec<String>>> {
         let request = std::mem::take(block);
         let items = request.len() as u64;
         (items > 0).then_some(Sealed { request, items })

@@ -23,25 +23,30 @@ enum Mutation {
     None,
     /// Take for settled what would have to be read back.
     SkipReadBack,
-    /// The token does not depend on the records' bytes.
+    /// The token depends neither on the records' bytes nor on the announcement.
     SkipFingerprint,
+    /// The token does not depend on the announcement.
+    ShareTokens,
+    /// The table is read although an insert that nobody announced here may still come.
+    SkipQuiet,
     /// The position moves on before the insert is confirmed.
     CommitBeforeInsert,
-    /// Insert what was not announced.
-    SkipAnnouncement,
-    /// What was announced is forgotten at a takeover.
-    ForgetIntent,
+    /// A block of unknown past is announced like any other.
+    AnnounceDoubtful,
     /// After a lost part the same token is sent again and again believed.
     SkipRepair,
     /// A member that was stopped goes on as if it owned the partition.
     SkipLease,
+    /// What nothing announces is taken for not stored.
+    ForgetDoubt,
     /// An intent from before the server's window counts as if it were new.
     TrustOldTokens,
     /// The server forgets tokens at once.
     NoTokens,
 }
 
-type Token = (i64, u8);
+/// Block, content, and the number of the announcement.
+type Token = (i64, u8, u8);
 
 /// What a member does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -53,7 +58,7 @@ enum Doing {
     /// It waits for the broker to acknowledge what it announced.
     Announcing { block: i64, was_announced: bool },
     /// It has a block.
-    Storing { block: i64, insertion: Insertion },
+    Storing { block: i64, insertion: Insertion, announcement: u8 },
     /// It has stored all.
     Finished,
 }
@@ -65,7 +70,12 @@ struct Member {
     is_frozen: bool,
     /// It was thawed after its lease had expired.
     is_expired: bool,
+    /// The table may have rows that nothing announces.
+    is_doubtful: bool,
 }
+
+const IDLE: Member =
+    Member { doing: Doing::Nothing, is_frozen: false, is_expired: false, is_doubtful: false };
 
 /// An insert that the server works on, though nobody may wait for it any more.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -81,8 +91,10 @@ struct World {
     members: [Member; 2],
     /// Who owns the partition, as the broker sees it.
     owner: usize,
-    /// The committed position, and the block that is announced with it, by its content.
-    committed: (i64, Option<(i64, u8)>),
+    /// The committed position, and the block that is announced with it, by its content and the announcement's number.
+    committed: (i64, Option<(i64, u8, u8)>),
+    /// Announcements so far.
+    announcements: u8,
     /// What the log holds: another content once the topic was made anew.
     content: u8,
     /// Rows of the present content, by record and day.
@@ -103,14 +115,19 @@ struct Explorer {
     broken: Option<World>,
 }
 
+impl Member {
+    fn forming(self, position: i64, pending: Option<i64>) -> Member {
+        Member { doing: Doing::Forming { position, pending }, ..self }
+    }
+}
+
 impl World {
     fn new() -> World {
-        let idle = Member { doing: Doing::Nothing, is_frozen: false, is_expired: false };
-        let first = Member { doing: Doing::Forming { position: 0, pending: None }, ..idle };
         World {
-            members: [first, idle],
+            members: [Member { is_doubtful: true, ..IDLE.forming(0, None) }, IDLE],
             owner: 0,
             committed: (0, None),
+            announcements: 0,
             content: 0,
             rows: [[0; DAYS]; RECORDS as usize],
             old_rows: [false; RECORDS as usize],
@@ -155,15 +172,19 @@ impl World {
     }
 }
 
-/// A token with and without the fingerprint.
-fn token(block: i64, content: u8, mutation: Mutation) -> Token {
-    if mutation == Mutation::SkipFingerprint { (block, 0) } else { (block, content) }
+/// A token, with everything in it or not.
+fn token(block: i64, content: u8, announcement: u8, mutation: Mutation) -> Token {
+    match mutation {
+        Mutation::SkipFingerprint => (block, 0, 0),
+        Mutation::ShareTokens => (block, content, 0),
+        _ => (block, content, announcement),
+    }
 }
 
 /// A repair's token says which rows it brings.
-fn repair_token(block: i64, missing: [bool; DAYS]) -> Token {
+fn repair_token(block: i64, missing: [bool; DAYS], announcement: u8) -> Token {
     let set = missing.iter().rev().fold(0, |bits, day| bits << 1 | u8::from(*day));
-    (block + 100, set)
+    (block + 100, set, announcement)
 }
 
 impl Explorer {
@@ -210,7 +231,7 @@ impl Explorer {
                 }
             }
             Doing::Forming { position, pending } => {
-                let was_announced = pending == Some(position) && self.mutation != Mutation::ForgetIntent;
+                let was_announced = pending == Some(position);
                 go(world, Doing::Announcing { block: position, was_announced });
             }
             Doing::Announcing { block, was_announced } => {
@@ -219,24 +240,34 @@ impl Explorer {
                     return go(world, Doing::Nothing);
                 }
                 let mut announced = world.clone();
-                if self.mutation != Mutation::SkipAnnouncement {
-                    announced.committed = (block, Some((block, world.content)));
-                }
+                let (insertion, announcement) = match world.committed.1 {
+                    // What was announced before keeps its number.
+                    Some((_, _, number))
+                        if was_announced && (!world.is_old || self.mutation == Mutation::TrustOldTokens) =>
+                    {
+                        (Insertion::announced_before(), number)
+                    }
+                    _ if (was_announced || member.is_doubtful) && self.mutation != Mutation::ForgetDoubt => {
+                        (Insertion::of_unknown_past(), world.announcements)
+                    }
+                    _ => (Insertion::new(), world.announcements),
+                };
+                announced.announcements = world.announcements.max(announcement + 1);
+                announced.is_old = false;
+                // Whose past is not known is not announced: the next owner knows as little.
+                let is_told = !insertion.needs_quiet() || self.mutation == Mutation::AnnounceDoubtful;
+                announced.committed = (block, is_told.then_some((block, world.content, announcement)));
                 if self.mutation == Mutation::CommitBeforeInsert {
                     announced.committed = (block + 1, None);
                 }
-                let insertion = match was_announced {
-                    true if world.is_old && self.mutation != Mutation::TrustOldTokens => {
-                        Insertion::of_unknown_past()
-                    }
-                    true => Insertion::announced_before(),
-                    false => Insertion::new(),
-                };
-                announced.is_old = false;
-                go(&announced, Doing::Storing { block, insertion });
+                go(&announced, Doing::Storing { block, insertion, announcement });
             }
-            Doing::Storing { block, mut insertion } => match insertion.step() {
+            Doing::Storing { block, mut insertion, announcement } => match insertion.step() {
                 Step::Settled => go(world, Doing::Forming { position: block + 1, pending: None }),
+                Step::ReadBack
+                    if insertion.needs_quiet()
+                        && !world.running.is_empty()
+                        && self.mutation != Mutation::SkipQuiet => {}
                 Step::ReadBack => {
                     let stored = if self.mutation == Mutation::SkipReadBack {
                         Stored::Whole
@@ -248,7 +279,10 @@ impl Explorer {
                         insertion = Insertion::new();
                         insertion.inserted(Outcome::Confirmed);
                     }
-                    go(world, Doing::Storing { block, insertion });
+                    let mut looked = world.clone();
+                    let behind = &world.rows[block as usize + 1..];
+                    looked.members[who].is_doubtful = behind.iter().flatten().any(|rows| *rows > 0);
+                    go(&looked, Doing::Storing { block, insertion, announcement });
                 }
                 // Its lease is over: it asks for a new one, and is refused.
                 Step::Insert | Step::Repair
@@ -258,7 +292,7 @@ impl Explorer {
                 }
                 Step::Insert => {
                     let running = Running {
-                        token: token(block, world.content, self.mutation),
+                        token: token(block, world.content, announcement, self.mutation),
                         block,
                         content: world.content,
                         days: [true; DAYS],
@@ -266,7 +300,7 @@ impl Explorer {
                     self.answers(world, &running, &mut |world, outcome| {
                         let mut insertion = insertion;
                         insertion.inserted(outcome);
-                        go(world, Doing::Storing { block, insertion });
+                        go(world, Doing::Storing { block, insertion, announcement });
                     });
                 }
                 Step::Repair => {
@@ -275,7 +309,7 @@ impl Explorer {
                     }
                     let missing = world.rows[block as usize].map(|rows| rows == 0);
                     let running = Running {
-                        token: repair_token(block, missing),
+                        token: repair_token(block, missing, announcement),
                         block,
                         content: world.content,
                         days: missing,
@@ -283,7 +317,7 @@ impl Explorer {
                     self.answers(world, &running, &mut |world, _| {
                         let mut insertion = insertion;
                         insertion.repaired();
-                        go(world, Doing::Storing { block, insertion });
+                        go(world, Doing::Storing { block, insertion, announcement });
                     });
                 }
             },
@@ -345,23 +379,27 @@ impl Explorer {
             return;
         }
         // The owner is killed, or stopped for longer than its session; the other takes over.
-        for is_killed in [true, false] {
+        // Somebody may move the position back meanwhile, which also erases what was announced.
+        for (is_killed, steps_back) in [(true, false), (false, false), (true, true), (false, true)] {
             let mut next = world.clone();
             next.faults -= 1;
+            if steps_back {
+                next.committed = (0, None);
+            }
             let (from, to) = (world.owner, 1 - world.owner);
             if next.members[to].is_frozen {
                 continue;
             }
             if is_killed {
-                next.members[from] = Member { doing: Doing::Nothing, is_frozen: false, is_expired: false };
+                next.members[from] = IDLE;
             } else {
                 next.members[from].is_frozen = true;
             }
             let (position, announced) = next.committed;
             // A range whose bytes are others now is not the announced one.
-            let pending = announced.filter(|(_, content)| *content == world.content).map(|(block, _)| block);
-            next.members[to] =
-                Member { doing: Doing::Forming { position, pending }, is_frozen: false, is_expired: false };
+            let pending =
+                announced.filter(|(_, content, _)| *content == world.content).map(|(block, ..)| block);
+            next.members[to] = Member { is_doubtful: true, ..IDLE.forming(position, pending) };
             next.owner = to;
             open.push(next);
         }
@@ -383,8 +421,7 @@ impl Explorer {
             next.old_rows = world.rows.map(|days| days.iter().any(|rows| *rows > 0));
             next.rows = [[0; DAYS]; RECORDS as usize];
             next.committed = (0, None);
-            let idle = Member { doing: Doing::Nothing, is_frozen: false, is_expired: false };
-            next.members = [Member { doing: Doing::Forming { position: 0, pending: None }, ..idle }, idle];
+            next.members = [Member { is_doubtful: true, ..IDLE.forming(0, None) }, IDLE];
             next.owner = 0;
             open.push(next);
         }
@@ -404,11 +441,13 @@ fn every_step_that_is_left_out_is_found() {
     for mutation in [
         Mutation::SkipReadBack,
         Mutation::SkipFingerprint,
+        Mutation::ShareTokens,
+        Mutation::SkipQuiet,
         Mutation::CommitBeforeInsert,
-        Mutation::SkipAnnouncement,
-        Mutation::ForgetIntent,
+        Mutation::AnnounceDoubtful,
         Mutation::SkipRepair,
         Mutation::SkipLease,
+        Mutation::ForgetDoubt,
         Mutation::TrustOldTokens,
         Mutation::NoTokens,
     ] {

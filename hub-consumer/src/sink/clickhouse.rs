@@ -1,7 +1,8 @@
 //! A ClickHouse table as a sink: blocks of [`crate::decode`] sent by [`crate::clickhouse::insert`].
 //!
-//! The deduplication token is `<cluster>/<topic>/<partition>/<first>-<last>/<fingerprint>`: the range says which records,
-//! the fingerprint of their bytes that they are still the same ones after a topic was made anew.
+//! The deduplication token is `<cluster>/<topic>/<partition>/<first>-<last>/<fingerprint>/<announced at>`: the range says which
+//! records, the fingerprint of their bytes that they are still the same ones after a topic was made anew, and the moment of
+//! the announcement that nobody else has spent it.
 //!
 //! A table that has changed under us (`Schema` errors) is looked at again. When it takes other columns now, the verdict
 //! is [`Verdict::Stale`]: nothing was stored, and the records are encoded anew.
@@ -81,6 +82,7 @@ impl<R: Rows> TableSink<R> {
     pub async fn open(client: InsertClient, config: TableSinkConfig) -> Result<Self, OpenError> {
         let TableSinkConfig { table, cluster, decode, limits } = config;
         let target = client.open(&table, Block::<R>::COLUMNS).await?;
+        client.check(&table).await?;
         client.prove_deduplication(&target).await?;
         warn_of_missing(&table, &target);
         let target = RwLock::new(Arc::new(target));
@@ -106,16 +108,23 @@ impl<R: Rows> TableSink<R> {
         Arc::clone(&self.target.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(super) fn token(&self, block: &Block<R>, fragments: &[Fragment]) -> Option<String> {
+    pub(super) fn token(
+        &self,
+        block: &Block<R>,
+        fragments: &[Fragment],
+        announced_at: u64,
+    ) -> Option<String> {
         let origin = &fragments.first()?.origin;
         let (first, last) = (block.first_offset()?, block.last_offset()?);
         let (cluster, topic, partition) = (&self.cluster, &origin.topic, origin.partition);
-        Some(format!("{cluster}/{topic}/{partition}/{first}-{last}/{:032x}", block.fingerprint()))
+        let fingerprint = block.fingerprint();
+        Some(format!("{cluster}/{topic}/{partition}/{first}-{last}/{fingerprint:032x}/{announced_at:x}"))
     }
 
     /// Looks at the table again after it refused `refused`. `true` when it takes other columns now.
     async fn has_changed(&self, refused: &Target) -> bool {
-        let target = match self.client.open(&self.table, Block::<R>::COLUMNS).await {
+        let looked = self.client.open(&self.table, Block::<R>::COLUMNS).await;
+        let target = match self.client.check(&self.table).await.and(looked) {
             Ok(target) => Arc::new(target),
             Err(failure) => {
                 warn!(table = self.table, error = %ErrorChain(&failure), "table cannot be inserted into");
@@ -154,7 +163,12 @@ impl<R: Rows> Sink for TableSink<R> {
         block.records() == 0 || (fits && block.rows() < self.limits.max_rows.get())
     }
 
-    fn seal(&self, block: &mut Block<R>, fragments: &[Fragment]) -> Option<Sealed<Insert>> {
+    fn seal(
+        &self,
+        block: &mut Block<R>,
+        fragments: &[Fragment],
+        announced_at: u64,
+    ) -> Option<Sealed<Insert>> {
         let items = block.rows() as u64;
         let sealed = (items > 0).then(|| {
             let target = self.target();
@@ -162,7 +176,7 @@ impl<R: Rows> Sink for TableSink<R> {
                 block.encode(target.columns(), encoded);
                 self.client.compression().compress(encoded).expect("compressing in memory cannot fail")
             });
-            let token = self.token(block, fragments).expect("a block with rows has records");
+            let token = self.token(block, fragments, announced_at).expect("a block with rows has records");
             Sealed { request: Insert { target, body, token }, items }
         });
         block.clear();
@@ -190,7 +204,9 @@ impl<R: Rows> Sink for TableSink<R> {
             records: block.records() as u64,
             fingerprint: block.fingerprint(),
             encoder: self.decode.encoder_id(),
-            announced_at: SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs()),
+            announced_at: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| since.as_nanos() as u64),
         })
     }
 
@@ -202,8 +218,13 @@ impl<R: Rows> Sink for TableSink<R> {
         self.has_no_insert(fragments).await
     }
 
-    fn seal_missing(&self, fragments: &[Fragment], missing: &Missing) -> Option<Sealed<Insert>> {
-        self.encode_missing(fragments, missing)
+    fn seal_missing(
+        &self,
+        fragments: &[Fragment],
+        missing: &Missing,
+        announced_at: u64,
+    ) -> Option<Sealed<Insert>> {
+        self.encode_missing(fragments, missing, announced_at)
     }
 
     /// A record is inserted whole or not at all: its rows carry its offset, and a replay counts them by it.

@@ -81,14 +81,19 @@ impl<R: Rows> TableSink<R> {
     }
 
     /// See [`Sink::seal_missing`].
-    pub(super) fn encode_missing(&self, fragments: &[Fragment], missing: &Missing) -> Option<Sealed<Insert>> {
+    pub(super) fn encode_missing(
+        &self,
+        fragments: &[Fragment],
+        missing: &Missing,
+        announced_at: u64,
+    ) -> Option<Sealed<Insert>> {
         let mut block = self.decoded(fragments);
         let target = self.target();
         let (items, body) = self.with_buffer(|encoded| {
             let items = block.encode_only(target.columns(), |row| missing.contains(row), encoded);
             (items, self.client.compression().compress(encoded).expect("compressing in memory cannot fail"))
         });
-        let whole = self.token(&block, fragments)?;
+        let whole = self.token(&block, fragments, announced_at)?;
         let token = format!("{whole}/missing-{:016x}", digest(missing));
         (items > 0).then(|| Sealed { request: Insert { target, body, token }, items: items as u64 })
     }

@@ -59,12 +59,12 @@ async fn answer(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
+    // `cluster/topic/partition/first-last/fingerprint/announced`, and more for a repair; the probe's token is another.
     let token = parameters.get("insert_deduplication_token");
-    let fault = token.map_or(Fault::None, |token| {
-        // `cluster/topic/partition/first-last/fingerprint`, and more for a repair.
-        let range = token.split('/').nth(3).unwrap().split_once('-').unwrap();
-        let range = (range.0.parse().unwrap(), range.1.parse().unwrap());
-        let insert = Insert { range, token: token.clone(), body: body.clone() };
+    let range = token.and_then(|token| token.split('/').nth(3)?.split_once('-'));
+    let fault = range.map_or(Fault::None, |(first, last)| {
+        let range = (first.parse().unwrap(), last.parse().unwrap());
+        let insert = Insert { range, token: token.unwrap().clone(), body: body.clone() };
         let mut inserts = proxy.inserts.lock().unwrap();
         let fault = (proxy.script)(inserts.len(), &insert);
         inserts.push(insert);

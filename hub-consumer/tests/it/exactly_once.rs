@@ -127,11 +127,8 @@ async fn a_compacted_topic_is_refused() {
 async fn a_table_that_forgets_tokens_too_soon_is_refused_with_the_remedy() {
     let database = Database::migrated().await;
     let refused = async || {
-        database
-            .inserts()
-            .open("otel_logs", LogRows::COLUMNS)
-            .await
-            .map_or_else(|error| error.to_string(), |_| String::new())
+        let checked = database.inserts().check("otel_logs").await;
+        checked.map_or_else(|error| error.to_string(), |()| String::new())
     };
     assert_eq!(refused().await, "");
     database
