@@ -92,7 +92,7 @@ impl Watcher {
         self.is_blind
     }
 
-    /// Watches the files in a directory from now on.
+    /// Watches the files in a directory from now on; as long as it is not there, the nearest one above it.
     pub(super) fn watch(&mut self, directory: &Path) {
         let Some(inotify) = &self.inotify else { return };
         if self.watches.contains_key(directory) {
@@ -103,7 +103,11 @@ impl Watcher {
                 self.directories.insert(watch, directory.to_owned());
                 self.watches.insert(directory.to_owned(), watch);
             }
-            Err(Errno::NOENT | Errno::NOTDIR) => {}
+            Err(Errno::NOENT | Errno::NOTDIR) => {
+                if let Some(above) = directory.parent() {
+                    self.watch(above);
+                }
+            }
             Err(error) => {
                 if !self.is_blind {
                     let directory = directory.display();

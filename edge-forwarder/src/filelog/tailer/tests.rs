@@ -204,6 +204,25 @@ fn a_log_that_is_left_out_later_is_dropped_and_goes_on_where_it_is_selected_agai
 }
 
 #[test]
+fn a_directory_that_comes_later_is_noticed_long_before_the_next_scan() {
+    let mut scene = Scene::new();
+    scene.write(b"first\n");
+    scene.store_until(1);
+    scene.stop();
+    fs::remove_dir_all(scene.root.path().join("app")).unwrap();
+    scene.scan_interval = Duration::from_secs(60);
+    scene.include = "later/*/*/*.log".to_owned();
+    scene.start();
+    // The next one waits for something to happen.
+    scene.turn();
+    let log = scene.root.path().join("later/pod/app/0.log");
+    fs::create_dir_all(log.parent().unwrap()).unwrap();
+    fs::write(log, "second\n").unwrap();
+    scene.store_until(2);
+    assert_eq!(scene.stored[1], b"second");
+}
+
+#[test]
 fn a_log_that_was_never_selected_is_not_opened() {
     let mut scene = Scene::new();
     scene.stop();

@@ -42,7 +42,9 @@ pub(super) struct Scene {
     pub(super) rest_of_line: Duration,
     pub(super) selection: Selection,
     /// Patterns below the root.
+    pub(super) include: String,
     pub(super) exclude: Vec<String>,
+    pub(super) scan_interval: Duration,
 }
 
 pub(super) struct Running {
@@ -68,7 +70,9 @@ impl Scene {
             limits: Limits::new(64 * 1024, 4096, 256 * 1024),
             rest_of_line: Duration::from_secs(3600),
             selection: Selection::default(),
+            include: "*/*.log".to_owned(),
             exclude: Vec::new(),
+            scan_interval: Duration::from_millis(1),
         };
         scene.start();
         scene
@@ -85,7 +89,7 @@ impl Scene {
         let pattern = |of: &String| PathPattern::new(self.root.path().join(of).to_str().unwrap()).unwrap();
         let instantly = Duration::from_millis(1);
         let plan = Plan {
-            include: vec![pattern(&"*/*.log".to_owned())],
+            include: vec![pattern(&self.include)],
             exclude: self.exclude.iter().map(pattern).collect(),
             is_from_end: false,
             waits: Waits {
@@ -94,7 +98,7 @@ impl Scene {
                 rest_of_line: self.rest_of_line,
                 rotated: instantly,
             },
-            scan_interval: instantly,
+            scan_interval: self.scan_interval,
             blind_interval: instantly,
             room: self.root.path().join("positions"),
         };
