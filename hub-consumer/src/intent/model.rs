@@ -99,8 +99,6 @@ struct World {
     content: u8,
     /// Rows of the present content, by record and day.
     rows: [[u8; DAYS]; RECORDS as usize],
-    /// Rows of an older content that are in the table under the same offsets.
-    old_rows: [bool; RECORDS as usize],
     tokens: [Vec<Token>; DAYS],
     running: Vec<Running>,
     faults: u8,
@@ -130,7 +128,6 @@ impl World {
             announcements: 0,
             content: 0,
             rows: [[0; DAYS]; RECORDS as usize],
-            old_rows: [false; RECORDS as usize],
             tokens: Default::default(),
             running: Vec::new(),
             faults: 3,
@@ -418,7 +415,6 @@ impl Explorer {
             let mut next = world.clone();
             (next.renewals, next.faults) = (0, world.faults - 1);
             next.content = 1;
-            next.old_rows = world.rows.map(|days| days.iter().any(|rows| *rows > 0));
             next.rows = [[0; DAYS]; RECORDS as usize];
             next.committed = (0, None);
             next.members = [Member { is_doubtful: true, ..IDLE.forming(0, None) }, IDLE];

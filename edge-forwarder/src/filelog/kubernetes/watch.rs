@@ -75,9 +75,11 @@ pub(crate) async fn watch(
                 }),
                 Event::InitDone => {
                     pods.are_only(&listed, Instant::now());
+                    // What could not be asked is asked again after the next list.
                     if !is_cluster_known {
-                        pods.set_cluster(ask_for_cluster(&client, is_named).await);
-                        is_cluster_known = true;
+                        let cluster = ask_for_cluster(&client, is_named).await;
+                        is_cluster_known = !cluster.is_empty();
+                        pods.set_cluster(cluster);
                     }
                     tracing::info!(pods = listed.len(), "the pods of the node are known");
                     condition.ready();
