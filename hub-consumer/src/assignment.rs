@@ -22,7 +22,7 @@ use crate::{
     lease::Lease,
     metrics::SignalMetrics,
     offsets::{CommitPoint, OffsetTracker},
-    sink::{Fragment, Held, Rebuilt, Sink, Unreadable},
+    sink::{Fragment, Rebuilt, Sink, Unreadable},
 };
 
 /// For how long a server surely remembers a token, in nanoseconds: half of the window that our tables state.
@@ -52,6 +52,8 @@ pub struct Assignment<B> {
 /// What is held of one partition.
 #[derive(Debug)]
 pub struct Partition<B> {
+    /// When the partition came.
+    pub owned_since: Instant,
     /// Which offset may be committed.
     pub tracker: OffsetTracker,
     /// The block that records are decoded into.
@@ -85,8 +87,11 @@ pub struct Pin<B> {
     pub announced: Option<(OpenBlock<B>, Claim)>,
     /// Halves of a block in which a value was refused, to be delivered before all others.
     pub divided: VecDeque<Vec<Fragment>>,
-    /// Records below this may be stored by somebody else; `i64::MAX` until the table was asked.
-    pub doubtful_below: i64,
+    /// Records below this were in the log when the partition was taken over, and may be stored by somebody else; all may be
+    /// until the broker has said it.
+    pub doubtful_below: Option<i64>,
+    /// Records below this are of a block in which something was refused, and may have been stored in part.
+    pub refused_below: i64,
     /// How long the partition is ours.
     pub lease: Lease,
 }
@@ -144,6 +149,19 @@ impl<B> OpenBlock<B> {
     }
 }
 
+impl<B> Pin<B> {
+    fn is_doubtful(&self, offset: i64) -> bool {
+        self.doubtful_below.is_none_or(|end| offset < end) || offset < self.refused_below
+    }
+
+    /// The halves of the block that was under way are delivered next.
+    pub fn divide(&mut self, halves: [Vec<Fragment>; 2]) {
+        let last = halves[1].last().map(|fragment| fragment.origin.offset);
+        self.refused_below = last.map_or(self.refused_below, |last| self.refused_below.max(last + 1));
+        self.divided.extend(halves);
+    }
+}
+
 impl<B> Partition<B> {
     fn new(generation: u64, committed: Option<CommitPoint>, lease: Lease) -> Self {
         let metadata = committed.as_ref().map_or("", |point| point.metadata.as_str());
@@ -152,8 +170,9 @@ impl<B> Partition<B> {
             None
         });
         let (announced, divided) = (None, VecDeque::new());
-        let pin = Pin { pending, announced, divided, doubtful_below: i64::MAX, lease };
+        let pin = Pin { pending, announced, divided, doubtful_below: None, refused_below: i64::MIN, lease };
         Partition {
+            owned_since: Instant::now(),
             tracker: OffsetTracker::new(generation, committed),
             open: None,
             waiting: VecDeque::new(),
@@ -246,7 +265,7 @@ impl<B> Partition<B> {
                 error!(%pending, found = %intent, "the topic does not hold what was announced; what the table has of it is looked up");
                 Insertion::of_unknown_past()
             }
-            None if intent.first < self.pin.doubtful_below => Insertion::of_unknown_past(),
+            None if self.pin.is_doubtful(intent.first) => Insertion::of_unknown_past(),
             None => Insertion::new(),
         };
         let is_announced_before = insertion == Insertion::announced_before();
@@ -254,20 +273,6 @@ impl<B> Partition<B> {
             .filter(|_| is_announced_before)
             .map_or(intent.announced_at, |pending| pending.announced_at);
         Claim { insertion, rebuilt, announced_at, lease: self.pin.lease.clone() }
-    }
-
-    /// A delivery has come to its end; `held` is what it saw in the table, if it looked.
-    pub fn settle_doubt(&mut self, held: Option<&Held>, is_divided: bool, offsets: &[i64]) {
-        let behind_last = offsets.last().map_or(i64::MIN, |last| last + 1);
-        if self.pin.doubtful_below == i64::MAX
-            && let Some(held) = held
-        {
-            self.pin.doubtful_below = held.furthest.map_or(i64::MIN, |furthest| furthest + 1);
-        }
-        // A refused insert may have been stored in part by an earlier attempt.
-        if is_divided {
-            self.pin.doubtful_below = self.pin.doubtful_below.max(behind_last);
-        }
     }
 
     /// The block that waits, once what was announced of it is committed.

@@ -38,7 +38,7 @@ use tracing::{error, info, warn};
 use crate::{
     dead_letter::DeadLetter,
     metrics::SignalMetrics,
-    sink::{Alone, Fragment, Held, Sealed, Sink, Verdict},
+    sink::{Alone, Fragment, Sealed, Sink, Verdict},
 };
 
 /// Between two attempts while an operator's help is needed: often enough that the help shows at once, rare enough not
@@ -75,8 +75,6 @@ pub struct Delivered<B> {
     pub dead_lettered: BTreeSet<i64>,
     /// Nothing is settled: the block has to be delivered as these two, one after the other.
     pub divided: Option<[Vec<Fragment>; 2]>,
-    /// What the sink was found to have, if it was asked.
-    pub held: Option<Held>,
 }
 
 /// Fragments that become one request.
@@ -132,7 +130,7 @@ impl<S: Sink> Delivery<S> {
                 }
             }
         }
-        Delivered { block, dead_lettered, divided: None, held: None }
+        Delivered { block, dead_lettered, divided: None }
     }
 
     /// Fills the emptied block with the fragments of a divided task.

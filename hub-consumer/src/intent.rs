@@ -19,8 +19,8 @@
 //!    again, and begin with 5. A fingerprint that differs means that the log is another one: what is there of the old content
 //!    does not count.
 //!    An intent that is older than half of the server's window for tokens counts as 7: its token may be forgotten.
-//! 7. Without an intent nothing is known of rows behind the position: once the server runs no insert for the partition, read
-//!    back, and repair what is missing, until the table has no rows beyond the block.
+//! 7. What else the log held when the partition was taken over may be stored too, whatever the metadata says: once the server
+//!    runs no insert for the partition, read back; insert what is not there at all, repair what is there in part.
 //!
 //! A zombie that wakes up in 3 finds its lease expired, or sends a token that the server knows. `docs/exactly-once.md` lists
 //! every hole and what closes it; the tests below explore every interleaving of crashes, takeovers and zombies.
@@ -194,8 +194,10 @@ impl Insertion {
         let State::ReadBack { is_token_spent, has_other_bounds } = self.0 else { return };
         self.0 = match stored {
             Stored::Whole => State::Settled,
-            Stored::Part if has_other_bounds => State::Repair,
             _ if is_token_spent => State::Repair,
+            Stored::Part if has_other_bounds => State::Repair,
+            // Nobody else can bring it any more, and its token is new.
+            Stored::Nothing if has_other_bounds => State::Insert { is_in_doubt: false },
             Stored::Part | Stored::Nothing => State::Insert { is_in_doubt: true },
         };
     }

@@ -35,7 +35,9 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 pub struct LagProbe {
     topic: Arc<str>,
     ends: BTreeMap<i32, Watermarks>,
-    looking: Option<JoinHandle<Result<Vec<Watermarks>, LookupError>>>,
+    /// When they were asked for.
+    ends_of: Option<Instant>,
+    looking: Option<(Instant, JoinHandle<Result<Vec<Watermarks>, LookupError>>)>,
     look_at: Instant,
     report_at: Instant,
 }
@@ -44,7 +46,19 @@ impl LagProbe {
     /// Knows nothing yet.
     pub fn new(topic: &str) -> Self {
         let now = Instant::now();
-        LagProbe { topic: topic.into(), ends: BTreeMap::new(), looking: None, look_at: now, report_at: now }
+        let (ends, ends_of, looking) = (BTreeMap::new(), None, None);
+        LagProbe { topic: topic.into(), ends, ends_of, looking, look_at: now, report_at: now }
+    }
+
+    /// Asks for the ends at once, and not only when it is time again.
+    pub fn look_again(&mut self) {
+        self.look_at = Instant::now();
+    }
+
+    /// The end of the log that the broker said when it was asked after this moment.
+    pub fn end_after(&self, partition: i32, moment: Instant) -> Option<i64> {
+        let ends = self.ends_of.filter(|asked_at| *asked_at > moment).map(|_| &self.ends)?;
+        ends.get(&partition).map(|ends| ends.high)
     }
 
     /// Updates the gauges when it is time; never waits.
@@ -53,7 +67,7 @@ impl LagProbe {
         let now = Instant::now();
         if self.looking.is_none() && now >= self.look_at {
             self.look_at = now + LOOK_INTERVAL;
-            self.looking = Some(tokio::spawn(consumer.watermarks(&self.topic)));
+            self.looking = Some((now, tokio::spawn(consumer.watermarks(&self.topic))));
         }
         if now >= self.report_at {
             self.report_at = now + REPORT_INTERVAL;
@@ -63,11 +77,13 @@ impl LagProbe {
 
     fn take_answer(&mut self) {
         use futures::FutureExt as _;
-        let Some(answer) = self.looking.as_mut().and_then(|looking| looking.now_or_never()) else { return };
+        let Some((asked_at, looking)) = &mut self.looking else { return };
+        let (asked_at, Some(answer)) = (*asked_at, looking.now_or_never()) else { return };
         self.looking = None;
         match answer {
             Ok(Ok(watermarks)) => {
-                self.ends = watermarks.into_iter().map(|ends| (ends.partition, ends)).collect()
+                self.ends = watermarks.into_iter().map(|ends| (ends.partition, ends)).collect();
+                self.ends_of = Some(asked_at);
             }
             // Readiness tells that no broker answers; the next look is soon.
             Ok(Err(failure)) => debug!(error = %ErrorChain(&failure), "end of the log is not known"),

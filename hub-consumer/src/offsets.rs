@@ -71,9 +71,10 @@ impl OffsetTracker {
             outstanding: VecDeque::new(),
             unresolved: 0,
             next: committed.as_ref().map(|point| point.offset),
+            // What another owner announced stays until this one announces something.
+            announced: committed.as_ref().map(|point| point.metadata.clone()),
             committed,
             requested: None,
-            announced: None,
             is_renewal_due: false,
             has_resolved_prefix: false,
             last_resolved_timestamp_ms: None,

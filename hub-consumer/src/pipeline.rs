@@ -255,6 +255,9 @@ impl<S: Sink> Pipeline<S> {
         state.is_delivering = true;
         match delivery.sink.intent(&open.block) {
             Some(intent) => {
+                if state.pin.doubtful_below.is_none() {
+                    state.pin.doubtful_below = self.wiring.lag.end_after(id.partition, state.owned_since);
+                }
                 let claim = state.claim(&intent, &self.wiring.metrics);
                 // Of a block whose past is not known the next owner knows as little: nothing is announced, and the commit only
                 // proves that the partition is ours.
@@ -328,16 +331,16 @@ impl<S: Sink> Pipeline<S> {
 
     fn on_delivered(&mut self, id: &PartitionId, offsets: &[i64], result: Option<Delivered<S::Block>>) {
         // Without a result the delivery was cancelled with its partition.
-        let Some(Delivered { block, dead_lettered, divided, held }) = result else { return };
+        let Some(Delivered { block, dead_lettered, divided }) = result else { return };
         if self.spare.len() < self.wiring.config.write_concurrency.get() {
             self.spare.push(block);
         }
+        let is_divided = divided.is_some();
         if let Some(state) = self.assignment.get_mut(id) {
             state.tracker.withdraw();
-            state.settle_doubt(held.as_ref(), divided.is_some(), offsets);
-            state.pin.divided.extend(divided.iter().flatten().cloned());
+            divided.into_iter().for_each(|halves| state.pin.divide(halves));
         }
-        if divided.is_none() {
+        if !is_divided {
             self.resolve(id, offsets, &dead_lettered);
         }
         if let Some(state) = self.assignment.get_mut(id) {

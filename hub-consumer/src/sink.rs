@@ -52,12 +52,17 @@ pub trait Sink: Send + Sync + 'static {
         None
     }
 
-    /// Looks what of the fragments' rows is there.
+    /// Looks what of the fragments' rows, which the request carries, is not there.
     ///
     /// # Errors
     /// What to do instead, as after a request that failed.
-    fn read_back(&self, _: &[Fragment], _: Rebuilt) -> impl Future<Output = Result<Held, Verdict>> + Send {
-        async { Ok(Held::default()) }
+    fn read_back(
+        &self,
+        _: &[Fragment],
+        _: &Self::Request,
+        _: Rebuilt,
+    ) -> impl Future<Output = Result<Missing, Verdict>> + Send {
+        async { Ok(Missing::Rows(HashSet::new())) }
     }
 
     /// Whether no request for the fragments' partition is under way at the server, whoever sent it.
@@ -77,23 +82,31 @@ pub trait Sink: Send + Sync + 'static {
     fn halve(&self, fragment: &Fragment) -> Option<[Bytes; 2]>;
 }
 
-/// Rows that are not there.
-pub type Missing = HashSet<RowKey>;
-
-/// What a store has of some fragments.
-#[derive(Debug, Clone)]
-pub struct Held {
-    /// In a word.
-    pub stored: Stored,
-    /// The rows that it lacks.
-    pub missing: Missing,
-    /// The highest offset behind the fragments that it has rows of.
-    pub furthest: Option<i64>,
+/// What a store lacks of some fragments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Missing {
+    /// Everything.
+    All,
+    /// These rows.
+    Rows(HashSet<RowKey>),
 }
 
-impl Default for Held {
-    fn default() -> Held {
-        Held { stored: Stored::Whole, missing: Missing::new(), furthest: None }
+impl Missing {
+    /// Whether it lacks the row.
+    pub fn contains(&self, row: &RowKey) -> bool {
+        match self {
+            Missing::All => true,
+            Missing::Rows(rows) => rows.contains(row),
+        }
+    }
+
+    /// What the store has, in a word.
+    pub fn stored(&self) -> Stored {
+        match self {
+            Missing::All => Stored::Nothing,
+            Missing::Rows(rows) if rows.is_empty() => Stored::Whole,
+            Missing::Rows(_) => Stored::Part,
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use super::{ALERT_INTERVAL, Delivered, Delivery, LONGEST_WISH, Settled, Task};
 use crate::{
     intent::{Insertion, Outcome, Step},
     lease::Lease,
-    sink::{Fragment, Held, Rebuilt, Sink, Verdict},
+    sink::{Fragment, Missing, Rebuilt, Sink, Verdict},
 };
 
 /// How often it is asked whether the server still works on an earlier insert.
@@ -50,16 +50,16 @@ impl<S: Sink> Delivery<S> {
         let mut dead_lettered = BTreeSet::new();
         let (mut block, mut sealed) = self.seal(block, &task.fragments, claim.announced_at).await;
         let mut backoff = Backoff::new(&self.backoff);
-        let (mut tries, mut held, mut is_counted) = (0, None, false);
+        let (mut tries, mut missing, mut is_counted) = (0, None, false);
         while let Some(insert) = &sealed {
             let verdict = match claim.insertion.step() {
                 Step::Settled => break,
-                Step::ReadBack => match self.look(&task.fragments, &claim).await {
+                Step::ReadBack => match self.look(&task.fragments, &insert.request, &claim).await {
                     Ok(Some(found)) => {
                         tries = 0;
-                        self.metrics.read_back(found.stored);
-                        claim.insertion.read_back(found.stored);
-                        held = Some(found);
+                        self.metrics.read_back(found.stored());
+                        claim.insertion.read_back(found.stored());
+                        missing = Some(found);
                         continue;
                     }
                     Ok(None) => {
@@ -75,7 +75,7 @@ impl<S: Sink> Delivery<S> {
                     claim.insertion.inserted(outcome_of(&verdict));
                     verdict
                 }
-                Step::Repair => match self.repair(&task.fragments, held.as_ref(), &claim).await {
+                Step::Repair => match self.repair(&task.fragments, missing.as_ref(), &claim).await {
                     Some(verdict @ (Verdict::Stored { .. } | Verdict::Unknown { .. })) => {
                         claim.insertion.repaired();
                         verdict
@@ -88,7 +88,7 @@ impl<S: Sink> Delivery<S> {
                 },
             };
             tries += 1;
-            let is_repaired = claim.insertion.step() == Step::ReadBack && held.is_some();
+            let is_repaired = claim.insertion.step() == Step::ReadBack && missing.is_some();
             let pause = match &verdict {
                 Verdict::Stored { .. } if is_repaired => backoff.next_delay(),
                 Verdict::Alert { .. } => ALERT_INTERVAL,
@@ -103,7 +103,7 @@ impl<S: Sink> Delivery<S> {
             match self.judge(&verdict, &task, tries) {
                 Some(Settled::Divided) => {
                     let divided = Some(self.divide(task.fragments).map(|half| half.fragments));
-                    return Delivered { block, dead_lettered, divided, held };
+                    return Delivered { block, dead_lettered, divided };
                 }
                 Some(Settled::Refused { reason, detail }) => {
                     for fragment in &task.fragments {
@@ -128,26 +128,36 @@ impl<S: Sink> Delivery<S> {
                 self.metrics.items_stored(insert.items);
             }
         }
-        Delivered { block, dead_lettered, divided: None, held }
+        Delivered { block, dead_lettered, divided: None }
     }
 
-    /// What the table has. `None` while something that is not known here may still come to it.
-    async fn look(&self, fragments: &[Fragment], claim: &Claim) -> Result<Option<Held>, Verdict> {
+    /// What the table lacks. `None` while something that is not known here may still come to it.
+    async fn look(
+        &self,
+        fragments: &[Fragment],
+        insert: &S::Request,
+        claim: &Claim,
+    ) -> Result<Option<Missing>, Verdict> {
         if claim.insertion.needs_quiet() && !self.sink.is_quiet(fragments).await? {
             return Ok(None);
         }
-        self.sink.read_back(fragments, claim.rebuilt).await.map(Some)
+        self.sink.read_back(fragments, insert, claim.rebuilt).await.map(Some)
     }
 
     /// Inserts what is missing. `None` while the server works on an earlier insert for the partition, which may yet bring it.
-    async fn repair(&self, fragments: &[Fragment], held: Option<&Held>, claim: &Claim) -> Option<Verdict> {
+    async fn repair(
+        &self,
+        fragments: &[Fragment],
+        missing: Option<&Missing>,
+        claim: &Claim,
+    ) -> Option<Verdict> {
         match self.sink.is_quiet(fragments).await {
             Ok(true) => {}
             Ok(false) => return None,
             Err(verdict) => return Some(verdict),
         }
-        let seal = |held: &Held| self.sink.seal_missing(fragments, &held.missing, claim.announced_at);
-        let Some(repair) = held.and_then(seal) else { return Some(Verdict::Stored { refused: None }) };
+        let seal = |missing: &Missing| self.sink.seal_missing(fragments, missing, claim.announced_at);
+        let Some(repair) = missing.and_then(seal) else { return Some(Verdict::Stored { refused: None }) };
         warn!(rows = repair.items, "rows that may have been stored before are missing; they are inserted");
         claim.lease.hold().await;
         Some(self.send(&repair, 1).await)

@@ -48,6 +48,9 @@ enum Mutation {
 /// Block, content, and the number of the announcement.
 type Token = (i64, u8, u8);
 
+/// A committed position, and the block that is announced with it, by its content and the announcement's number.
+type Point = (i64, Option<(i64, u8, u8)>);
+
 /// What a member does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Doing {
@@ -70,12 +73,11 @@ struct Member {
     is_frozen: bool,
     /// It was thawed after its lease had expired.
     is_expired: bool,
-    /// The table may have rows that nothing announces.
-    is_doubtful: bool,
+    /// The end of the log when it got the partition: what is below may be stored, whatever the metadata says.
+    doubtful_below: i64,
 }
 
-const IDLE: Member =
-    Member { doing: Doing::Nothing, is_frozen: false, is_expired: false, is_doubtful: false };
+const IDLE: Member = Member { doing: Doing::Nothing, is_frozen: false, is_expired: false, doubtful_below: 0 };
 
 /// An insert that the server works on, though nobody may wait for it any more.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -91,8 +93,11 @@ struct World {
     members: [Member; 2],
     /// Who owns the partition, as the broker sees it.
     owner: usize,
-    /// The committed position, and the block that is announced with it, by its content and the announcement's number.
-    committed: (i64, Option<(i64, u8, u8)>),
+    committed: Point,
+    /// What was committed before that.
+    committed_before: Point,
+    /// How many records the log has; it grows to [`RECORDS`].
+    end: i64,
     /// Announcements so far.
     announcements: u8,
     /// What the log holds: another content once the topic was made anew.
@@ -122,9 +127,11 @@ impl Member {
 impl World {
     fn new() -> World {
         World {
-            members: [Member { is_doubtful: true, ..IDLE.forming(0, None) }, IDLE],
+            members: [Member { doubtful_below: 1, ..IDLE.forming(0, None) }, IDLE],
             owner: 0,
             committed: (0, None),
+            committed_before: (0, None),
+            end: 1,
             announcements: 0,
             content: 0,
             rows: [[0; DAYS]; RECORDS as usize],
@@ -133,6 +140,12 @@ impl World {
             faults: 3,
             renewals: 1,
             is_old: false,
+        }
+    }
+
+    fn commit(&mut self, point: Point) {
+        if self.committed != point {
+            self.committed_before = std::mem::replace(&mut self.committed, point);
         }
     }
 
@@ -218,13 +231,14 @@ impl Explorer {
         };
         match member.doing {
             Doing::Nothing | Doing::Finished => {}
-            Doing::Forming { position, .. } if position >= RECORDS => {
-                if world.owner == who {
-                    let mut done = world.clone();
-                    done.committed = (position, None);
-                    go(&done, Doing::Finished);
-                } else {
-                    go(world, Doing::Nothing);
+            Doing::Forming { position, pending } if position >= world.end => {
+                // What is stored is committed, and more is waited for.
+                let mut done = world.clone();
+                done.commit((position, None));
+                match (world.owner == who, position >= RECORDS) {
+                    (false, _) => go(world, Doing::Nothing),
+                    (true, true) => go(&done, Doing::Finished),
+                    (true, false) => go(&done, Doing::Forming { position, pending }),
                 }
             }
             Doing::Forming { position, pending } => {
@@ -244,7 +258,9 @@ impl Explorer {
                     {
                         (Insertion::announced_before(), number)
                     }
-                    _ if (was_announced || member.is_doubtful) && self.mutation != Mutation::ForgetDoubt => {
+                    _ if (was_announced || block < member.doubtful_below)
+                        && self.mutation != Mutation::ForgetDoubt =>
+                    {
                         (Insertion::of_unknown_past(), world.announcements)
                     }
                     _ => (Insertion::new(), world.announcements),
@@ -253,10 +269,10 @@ impl Explorer {
                 announced.is_old = false;
                 // Whose past is not known is not announced: the next owner knows as little.
                 let is_told = !insertion.needs_quiet() || self.mutation == Mutation::AnnounceDoubtful;
-                announced.committed = (block, is_told.then_some((block, world.content, announcement)));
-                if self.mutation == Mutation::CommitBeforeInsert {
-                    announced.committed = (block + 1, None);
-                }
+                announced.commit(match self.mutation {
+                    Mutation::CommitBeforeInsert => (block + 1, None),
+                    _ => (block, is_told.then_some((block, world.content, announcement))),
+                });
                 go(&announced, Doing::Storing { block, insertion, announcement });
             }
             Doing::Storing { block, mut insertion, announcement } => match insertion.step() {
@@ -276,10 +292,7 @@ impl Explorer {
                         insertion = Insertion::new();
                         insertion.inserted(Outcome::Confirmed);
                     }
-                    let mut looked = world.clone();
-                    let behind = &world.rows[block as usize + 1..];
-                    looked.members[who].is_doubtful = behind.iter().flatten().any(|rows| *rows > 0);
-                    go(&looked, Doing::Storing { block, insertion, announcement });
+                    go(world, Doing::Storing { block, insertion, announcement });
                 }
                 // Its lease is over: it asks for a new one, and is refused.
                 Step::Insert | Step::Repair
@@ -372,17 +385,21 @@ impl Explorer {
             thawed.members[who] = Member { is_frozen: false, is_expired: true, ..thawed.members[who] };
             open.push(thawed);
         }
+        if world.end < RECORDS {
+            let mut next = world.clone();
+            next.end += 1;
+            open.push(next);
+        }
         if world.is_over() || world.faults == 0 {
             return;
         }
         // The owner is killed, or stopped for longer than its session; the other takes over.
-        // Somebody may move the position back meanwhile, which also erases what was announced.
-        for (is_killed, steps_back) in [(true, false), (false, false), (true, true), (false, true)] {
+        // Somebody may move the position back meanwhile, which also erases what was announced; or an earlier commit comes late.
+        let points = [world.committed, (0, None), world.committed_before];
+        for (is_killed, point) in points.into_iter().flat_map(|point| [(true, point), (false, point)]) {
             let mut next = world.clone();
             next.faults -= 1;
-            if steps_back {
-                next.committed = (0, None);
-            }
+            next.committed = point;
             let (from, to) = (world.owner, 1 - world.owner);
             if next.members[to].is_frozen {
                 continue;
@@ -396,7 +413,7 @@ impl Explorer {
             // A range whose bytes are others now is not the announced one.
             let pending =
                 announced.filter(|(_, content, _)| *content == world.content).map(|(block, ..)| block);
-            next.members[to] = Member { is_doubtful: true, ..IDLE.forming(position, pending) };
+            next.members[to] = Member { doubtful_below: world.end, ..IDLE.forming(position, pending) };
             next.owner = to;
             open.push(next);
         }
@@ -416,8 +433,8 @@ impl Explorer {
             (next.renewals, next.faults) = (0, world.faults - 1);
             next.content = 1;
             next.rows = [[0; DAYS]; RECORDS as usize];
-            next.committed = (0, None);
-            next.members = [Member { is_doubtful: true, ..IDLE.forming(0, None) }, IDLE];
+            (next.committed, next.committed_before, next.end) = ((0, None), (0, None), 1);
+            next.members = [Member { doubtful_below: 1, ..IDLE.forming(0, None) }, IDLE];
             next.owner = 0;
             open.push(next);
         }

@@ -59,10 +59,14 @@ fn failed_commit_is_due_again_and_only_one_is_in_flight() {
 }
 
 #[test]
-fn announced_metadata_of_an_earlier_owner_is_replaced_by_the_next_commit() {
+fn what_an_earlier_owner_announced_stays_until_something_else_is() {
     let announced = CommitPoint { offset: 7, metadata: "v1 7-9".to_owned() };
     let mut tracker = OffsetTracker::new(GENERATION, Some(announced));
     assert!(tracker.receive(7, None));
+    assert_eq!(tracker.commit_due(), None);
+    tracker.announce("v1 7-9 again".to_owned());
+    assert_eq!(tracker.commit_due(), Some(CommitPoint { offset: 7, metadata: "v1 7-9 again".to_owned() }));
+    tracker.withdraw();
     assert!(tracker.resolve(7));
     assert_eq!(tracker.commit_due(), Some(CommitPoint { offset: 8, metadata: String::new() }));
 }

@@ -26,6 +26,7 @@ impl<S: Sink> Pipeline<S> {
                 self.wiring.metrics.records_resolved(ABANDONED, stale.tracker.unresolved());
             }
         }
+        self.wiring.lag.look_again();
         self.obstacle = None;
         ack.ack();
     }

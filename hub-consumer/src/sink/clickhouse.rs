@@ -18,7 +18,7 @@ use bytes::Bytes;
 use service_runtime::{error_chain::ErrorChain, settings::ByteSize};
 use tracing::warn;
 
-use super::{Alone, Fragment, Held, Missing, Rebuilt, Sealed, Sink, Unreadable, Verdict};
+use super::{Alone, Fragment, Missing, Rebuilt, Sealed, Sink, Unreadable, Verdict, readback::Times};
 use crate::{
     clickhouse::{
         compression::Body,
@@ -72,6 +72,8 @@ pub struct Insert {
     pub(super) target: Arc<Target>,
     pub(super) body: Body,
     pub(super) token: String,
+    /// When its rows are from.
+    pub(super) times: Times,
 }
 
 impl<R: Rows> TableSink<R> {
@@ -171,13 +173,13 @@ impl<R: Rows> Sink for TableSink<R> {
     ) -> Option<Sealed<Insert>> {
         let items = block.rows() as u64;
         let sealed = (items > 0).then(|| {
-            let target = self.target();
+            let (target, times) = (self.target(), Times::of(block.timestamps()));
             let body = self.with_buffer(|encoded| {
                 block.encode(target.columns(), encoded);
                 self.client.compression().compress(encoded).expect("compressing in memory cannot fail")
             });
             let token = self.token(block, fragments, announced_at).expect("a block with rows has records");
-            Sealed { request: Insert { target, body, token }, items }
+            Sealed { request: Insert { target, body, token, times }, items }
         });
         block.clear();
         sealed
@@ -210,8 +212,13 @@ impl<R: Rows> Sink for TableSink<R> {
         })
     }
 
-    async fn read_back(&self, fragments: &[Fragment], rebuilt: Rebuilt) -> Result<Held, Verdict> {
-        self.look(fragments, rebuilt).await
+    async fn read_back(
+        &self,
+        fragments: &[Fragment],
+        insert: &Insert,
+        rebuilt: Rebuilt,
+    ) -> Result<Missing, Verdict> {
+        self.look(fragments, insert, rebuilt).await
     }
 
     async fn is_quiet(&self, fragments: &[Fragment]) -> Result<bool, Verdict> {

@@ -3,19 +3,18 @@
 //! Rows are told apart by [`RowKey`]: their record's offset, their time, and a hash of a column. What another topic of the same
 //! name had under the same offsets differs in the hash, and does not count.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use service_runtime::error_chain::ErrorChain;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::{
-    Fragment, Held, Missing, Rebuilt, Sealed, Sink, Verdict,
+    Fragment, Missing, Rebuilt, Sealed, Sink, Verdict,
     clickhouse::{Insert, TableSink},
 };
 use crate::{
     clickhouse::client::QueryError,
     decode::{Block, RowKey, Rows},
-    intent::Stored,
 };
 
 /// Rows by their keys.
@@ -23,52 +22,41 @@ type Counts = HashMap<RowKey, u64>;
 
 impl<R: Rows> TableSink<R> {
     /// See [`Sink::read_back`].
-    pub(super) async fn look(&self, fragments: &[Fragment], rebuilt: Rebuilt) -> Result<Held, Verdict> {
-        let expected = self.decoded(fragments).counts();
+    pub(super) async fn look(
+        &self,
+        fragments: &[Fragment],
+        insert: &Insert,
+        rebuilt: Rebuilt,
+    ) -> Result<Missing, Verdict> {
         let (Some(first), Some(last)) = (fragments.first(), fragments.last()) else {
-            return Ok(Held::default());
+            return Ok(Missing::Rows(HashSet::new()));
         };
         let (topic, partition) = (&first.origin.topic, first.origin.partition);
         let (from, to) = (first.origin.offset, last.origin.offset);
-        let times = || expected.keys().map(|row| row.time);
-        let (earliest, latest) = (times().min().unwrap_or(0), times().max().unwrap_or(0));
         // What another encoder made may be under other times; else only the days of the block are read.
         let within = match rebuilt {
-            Rebuilt::Alike => format!(
-                " AND Timestamp BETWEEN fromUnixTimestamp64Nano(toInt64({earliest})) AND fromUnixTimestamp64Nano(toInt64({latest}))"
-            ),
+            Rebuilt::Alike => format!(" AND {}", insert.times.condition()),
             Rebuilt::Otherwise => String::new(),
         };
         let (table, telling) = (self.client.qualified(&self.table), R::TELLING);
-        let of_partition =
-            format!("FROM {table} WHERE source_topic = {{topic:String}} AND source_partition = {partition}");
         let rows = format!(
             "SELECT source_offset, toUnixTimestamp64Nano(Timestamp) AS time, xxh3({telling}) AS telling, count() \
-             {of_partition} AND source_offset BETWEEN {from} AND {to}{within} \
-             GROUP BY source_offset, time, telling FORMAT TSV"
-        );
-        let behind = format!(
-            "SELECT count() = 0 ? -1 : toInt64(max(source_offset)) {of_partition} AND source_offset > {to} FORMAT TSV"
+             FROM {table} WHERE source_topic = {{topic:String}} AND source_partition = {partition} \
+             AND source_offset BETWEEN {from} AND {to}{within} GROUP BY source_offset, time, telling FORMAT TSV"
         );
         let rows =
             self.client.read(&rows, &[("param_topic", topic)]).await.map_err(|error| cannot_read(&error))?;
-        let behind = self
-            .client
-            .read(&behind, &[("param_topic", topic)])
-            .await
-            .map_err(|error| cannot_read(&error))?;
+        if rows.is_empty() {
+            // Nothing to compare, so that a backlog is not decoded twice.
+            return Ok(Missing::All);
+        }
         let found = rows.lines().filter_map(count_of_line).collect();
+        let expected = self.decoded(fragments).counts();
         let missing = match rebuilt {
             Rebuilt::Alike => missing_rows(&expected, &found),
             Rebuilt::Otherwise => missing_records(&expected, &found),
         };
-        let stored = match missing.len() {
-            0 => Stored::Whole,
-            all if all == expected.len() => Stored::Nothing,
-            _ => Stored::Part,
-        };
-        let furthest = behind.trim().parse().ok().filter(|offset: &i64| *offset >= 0);
-        Ok(Held { stored, missing, furthest })
+        Ok(if missing.len() == expected.len() { Missing::All } else { Missing::Rows(missing) })
     }
 
     /// See [`Sink::is_quiet`]. Every insert bears its token as a comment, which begins with the partition.
@@ -95,7 +83,8 @@ impl<R: Rows> TableSink<R> {
         });
         let whole = self.token(&block, fragments, announced_at)?;
         let token = format!("{whole}/missing-{:016x}", digest(missing));
-        (items > 0).then(|| Sealed { request: Insert { target, body, token }, items: items as u64 })
+        let times = Times::of(block.timestamps());
+        (items > 0).then(|| Sealed { request: Insert { target, body, token, times }, items: items as u64 })
     }
 
     fn decoded(&self, fragments: &[Fragment]) -> Block<R> {
@@ -108,6 +97,55 @@ impl<R: Rows> TableSink<R> {
     }
 }
 
+/// Spans of time that some rows lie in, few and close around them: a single row of long ago must not make a question read all
+/// that lies between.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Times(Vec<(i64, i64)>);
+
+/// Nanoseconds that a day of the table has.
+const DAY: i64 = 86_400_000_000_000;
+/// Above it the server is rather asked for all of the time: it refuses blocks of more than a hundred days anyhow.
+const MOST_SPANS: usize = 100;
+
+impl Times {
+    /// Of these times, in nanoseconds since the epoch.
+    pub(super) fn of(times: impl Iterator<Item = i64>) -> Times {
+        let mut days: BTreeMap<i64, (i64, i64)> = BTreeMap::new();
+        // Rows that follow each other are mostly of one day.
+        let mut latest: Option<(i64, (i64, i64))> = None;
+        for time in times {
+            match &mut latest {
+                Some((day, (from, to))) if *day == time.div_euclid(DAY) => {
+                    (*from, *to) = ((*from).min(time), (*to).max(time));
+                }
+                _ => {
+                    latest.into_iter().for_each(|(day, span)| widen(&mut days, day, span));
+                    latest = Some((time.div_euclid(DAY), (time, time)));
+                }
+            }
+        }
+        latest.into_iter().for_each(|(day, span)| widen(&mut days, day, span));
+        let spans: Vec<(i64, i64)> = days.into_values().collect();
+        match spans.as_slice() {
+            [(from, _), .., (_, to)] if spans.len() > MOST_SPANS => Times(vec![(*from, *to)]),
+            _ => Times(spans),
+        }
+    }
+
+    /// As a condition in SQL.
+    fn condition(&self) -> String {
+        let time = |nanos: &i64| format!("fromUnixTimestamp64Nano(toInt64({nanos}))");
+        let span = |(from, to): &(i64, i64)| format!("Timestamp BETWEEN {} AND {}", time(from), time(to));
+        let spans: Vec<String> = self.0.iter().map(span).collect();
+        format!("({})", spans.join(" OR "))
+    }
+}
+
+fn widen(days: &mut BTreeMap<i64, (i64, i64)>, day: i64, (from, to): (i64, i64)) {
+    let span = days.entry(day).or_insert((from, to));
+    *span = (span.0.min(from), span.1.max(to));
+}
+
 fn count_of_line(line: &str) -> Option<(RowKey, u64)> {
     let mut fields = line.split('\t');
     let (offset, time) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
@@ -116,12 +154,12 @@ fn count_of_line(line: &str) -> Option<(RowKey, u64)> {
 }
 
 /// What was inserted before has the same keys: a row that is there under another one is of other content.
-fn missing_rows(expected: &Counts, found: &Counts) -> Missing {
+fn missing_rows(expected: &Counts, found: &Counts) -> HashSet<RowKey> {
     expected.keys().filter(|row| !found.contains_key(*row)).copied().collect()
 }
 
 /// What was inserted before has as many rows of each record.
-fn missing_records(expected: &Counts, found: &Counts) -> Missing {
+fn missing_records(expected: &Counts, found: &Counts) -> HashSet<RowKey> {
     let by_record = |counts: &Counts| {
         let mut records: HashMap<i64, u64> = HashMap::new();
         counts.iter().for_each(|(row, rows)| *records.entry(row.offset).or_default() += rows);
@@ -134,7 +172,8 @@ fn missing_records(expected: &Counts, found: &Counts) -> Missing {
 
 /// The same for the same rows.
 fn digest(missing: &Missing) -> u64 {
-    let mut rows: Vec<_> = missing.iter().collect();
+    let Missing::Rows(rows) = missing else { return 0 };
+    let mut rows: Vec<_> = rows.iter().collect();
     rows.sort_unstable();
     let mut hash = Xxh3Default::default();
     for RowKey { offset, time, telling } in rows {
@@ -167,21 +206,32 @@ mod tests {
         assert!(missing_rows(&expected, &expected).is_empty());
         let mut found = counts(&[(1, 10, 2), (2, 31, 1)]);
         found.insert(RowKey { telling: 8, ..key(1, 20) }, 1);
-        assert_eq!(missing_rows(&expected, &found), Missing::from([key(1, 20), key(2, 30)]));
+        assert_eq!(missing_rows(&expected, &found), HashSet::from([key(1, 20), key(2, 30)]));
     }
 
     #[test]
     fn rows_of_another_encoder_are_counted_by_record() {
         let expected = counts(&[(1, 10, 2), (1, 20, 1), (2, 30, 1)]);
         let found = counts(&[(1, 99, 3), (2, 30, 0)]);
-        assert_eq!(missing_records(&expected, &found), Missing::from([key(2, 30)]));
+        assert_eq!(missing_records(&expected, &found), HashSet::from([key(2, 30)]));
     }
 
     #[test]
     fn the_same_missing_rows_have_the_same_token_in_whatever_order() {
-        let (one, other) = (Missing::from([key(1, 2), key(3, 4)]), Missing::from([key(3, 4), key(1, 2)]));
+        let missing = |rows: &[RowKey]| Missing::Rows(rows.iter().copied().collect());
+        let (one, other) = (missing(&[key(1, 2), key(3, 4)]), missing(&[key(3, 4), key(1, 2)]));
         assert_eq!(digest(&one), digest(&other));
-        assert_ne!(digest(&one), digest(&Missing::from([key(1, 2)])));
+        assert_ne!(digest(&one), digest(&missing(&[key(1, 2)])));
+    }
+
+    #[test]
+    fn the_times_of_rows_are_close_around_them_day_by_day() {
+        let day = |day: i64, hour: i64| day * DAY + hour * 3_600_000_000_000;
+        let times = Times::of([day(9, 5), day(9, 3), day(-1, 2), day(9, 7), day(-1, 1)].into_iter());
+        assert_eq!(times, Times(vec![(day(-1, 1), day(-1, 2)), (day(9, 3), day(9, 7))]));
+        assert!(times.condition().contains(" OR Timestamp BETWEEN"));
+        let many = Times::of((0..=MOST_SPANS as i64).map(|number| day(number, 1)));
+        assert_eq!(many, Times(vec![(day(0, 1), day(MOST_SPANS as i64, 1))]));
     }
 
     #[test]
