@@ -20,6 +20,7 @@ pub mod catalogue;
 pub mod clock;
 pub mod container;
 pub mod edge;
+pub mod hubs;
 pub mod injection;
 pub mod item;
 pub mod ledger;

@@ -6,13 +6,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use devstack::Endpoints;
-use kafka_client::ConnectionConfig;
 use kafka_client::admin::{self, TopicSpec};
+use kafka_client::{CommitOffset, ConnectionConfig};
 use telemetry_wire::{Signal, dead_letter_topic};
 
 use crate::clickhouse::ClickHouse;
 use crate::mimir::Mimir;
 use crate::process::{PATIENCE, Program, free_port};
+use crate::scrape::Page;
 use crate::sender::Sender;
 
 /// What a line is made of.
@@ -116,6 +117,43 @@ impl Line {
         self.hub.insert(hub).wait_until_ready(&url).await
     }
 
+    /// Starts the hub and does not wait until it is ready.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub async fn start_hub_unready(&mut self) -> Result<()> {
+        let hub = self.hub(&["run", "--config", text(&self.hub_config())?])?;
+        self.hub = Some(hub);
+        wait_for("the hub to answer", async || {
+            Ok(self.hub_answer("/livez").await.map(drop).map_err(|error| format!("{error:#}")))
+        })
+        .await
+    }
+
+    /// What the hub's admin server answers, whatever its status.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn hub_answer(&self, path: &str) -> Result<String> {
+        let url = format!("{}{path}", self.hub_admin_url());
+        let answer = reqwest::get(&url).await.with_context(|| format!("ask {url}"))?;
+        answer.text().await.context("read the answer")
+    }
+
+    /// The sum of a metric of the hub.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn hub_metric(&self, name: &str) -> Result<f64> {
+        Ok(Page::read(&reqwest::Client::new(), &self.hub_admin_url()).await?.sum(name, &[]))
+    }
+
+    /// Changes a setting of hubs that are started from now on.
+    pub fn set_hub_env(&mut self, name: &'static str, value: &str) {
+        self.options.hub_env.retain(|(known, _)| *known != name);
+        self.options.hub_env.push((name, value.to_owned()));
+    }
+
     /// Starts one more member of the hub's groups, under a name of its own, and does not wait for it.
     ///
     /// # Errors
@@ -130,6 +168,76 @@ impl Line {
             ("HUB__KAFKA__CONSUMER__GROUP_INSTANCE_ID", name),
         ]);
         Program::start("hub-consumer", &["run", "--config", text(&self.hub_config())?], &env, &log)
+    }
+
+    /// Moves the group of a signal, which has no members, to this position of a partition, with this metadata.
+    ///
+    /// # Errors
+    /// The broker refuses.
+    pub async fn set_committed(
+        &self,
+        signal: Signal,
+        partition: i32,
+        offset: i64,
+        metadata: &str,
+    ) -> Result<()> {
+        let topic = self.topic(signal).into();
+        let position = CommitOffset { topic, partition, offset, metadata: metadata.to_owned() };
+        // Members that were killed are in the group until their session is over.
+        wait_for("the group to have no members", async || {
+            let set =
+                admin::set_committed(&self.connection(), &self.group(signal), vec![position.clone()]).await;
+            Ok(set.map_err(|error| error.to_string()))
+        })
+        .await
+    }
+
+    /// The committed position of each partition that has one.
+    ///
+    /// # Errors
+    /// The broker does not answer.
+    pub async fn committed(&self, signal: Signal) -> Result<Vec<(i32, i64)>> {
+        let committed = admin::committed(&self.connection(), &self.group(signal), &self.topic(signal)).await;
+        let committed = committed.context("ask for offsets")?.into_iter();
+        Ok(committed.filter_map(|(partition, found)| Some((partition, found?.offset))).collect())
+    }
+
+    /// Makes the topics of the line that are not there.
+    ///
+    /// # Errors
+    /// The broker refuses.
+    pub async fn create_topics(&self) -> Result<()> {
+        let mut topics = Vec::new();
+        for signal in Signal::ALL {
+            let topic = self.topic(signal);
+            topics.push(TopicSpec::new(dead_letter_topic(&topic), 1));
+            topics.push(TopicSpec::new(topic, self.options.partitions));
+        }
+        admin::create_topics(&self.connection(), &topics).await.context("create the topics")
+    }
+
+    /// Deletes a topic and waits until it is gone.
+    ///
+    /// # Errors
+    /// The broker refuses, or the topic stays.
+    pub async fn delete_topic(&self, topic: &str) -> Result<()> {
+        admin::delete_topics(&self.connection(), &[topic]).await.context("delete a topic")?;
+        wait_for("the topic to be gone", async || {
+            let found = admin::watermarks(&self.connection(), topic).await;
+            Ok(if found.is_err() { Ok(()) } else { Err("it is there".to_owned()) })
+        })
+        .await
+    }
+
+    /// How to reach the brokers.
+    #[must_use]
+    pub fn connection(&self) -> ConnectionConfig {
+        let brokers: Vec<&str> = self.endpoints.kafka_brokers.split(',').collect();
+        ConnectionConfig::plaintext(&brokers, "e2e")
+    }
+
+    fn group(&self, signal: Signal) -> String {
+        format!("{}-{}", self.options.name, signal.as_str())
     }
 
     /// Counts with `hub-consumer audit` that everything committed is stored or dead-lettered, once.
@@ -154,7 +262,7 @@ impl Line {
     pub async fn uncommitted(&self) -> Result<i64> {
         let mut lag = 0;
         for signal in Signal::ALL {
-            let (topic, group) = (self.topic(signal), format!("{}-{}", self.options.name, signal.as_str()));
+            let (topic, group) = (self.topic(signal), self.group(signal));
             let marks = admin::watermarks(&self.connection(), &topic).await.context("ask for watermarks")?;
             let committed =
                 admin::committed(&self.connection(), &group, &topic).await.context("ask for offsets")?;
@@ -254,21 +362,6 @@ impl Line {
             Ok((stored == rows).then_some(()).ok_or(format!("{stored} rows")))
         })
         .await
-    }
-
-    async fn create_topics(&self) -> Result<()> {
-        let mut topics = Vec::new();
-        for signal in Signal::ALL {
-            let topic = self.topic(signal);
-            topics.push(TopicSpec::new(dead_letter_topic(&topic), 1));
-            topics.push(TopicSpec::new(topic, self.options.partitions));
-        }
-        admin::create_topics(&self.connection(), &topics).await.context("create the topics")
-    }
-
-    fn connection(&self) -> ConnectionConfig {
-        let brokers: Vec<&str> = self.endpoints.kafka_brokers.split(',').collect();
-        ConnectionConfig::plaintext(&brokers, "e2e")
     }
 
     async fn migrate(&self) -> Result<()> {

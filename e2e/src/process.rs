@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
@@ -136,6 +137,49 @@ impl Program {
     /// The operating system does not know the process.
     pub fn has_ended(&mut self) -> Result<bool> {
         Ok(self.child.try_wait().context("ask for the program's state")?.is_some())
+    }
+
+    /// Kills it at once, without the time that starting `kill` takes.
+    ///
+    /// # Errors
+    /// It cannot be killed.
+    pub fn kill(&mut self) -> Result<()> {
+        self.child.kill().context("kill the program")
+    }
+
+    /// Waits until it logs these words, not counting what it has logged before; `false` when it does not within `patience`.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub async fn logs(&self, words: &str, patience: Duration) -> Result<bool> {
+        let start = std::fs::metadata(&self.log).context("look at the program's log")?.len();
+        self.has_logged_since(start, words, patience).await
+    }
+
+    /// Waits until it has logged these words at any time.
+    ///
+    /// # Errors
+    /// The log cannot be read.
+    pub async fn has_logged(&self, words: &str, patience: Duration) -> Result<bool> {
+        self.has_logged_since(0, words, patience).await
+    }
+
+    async fn has_logged_since(&self, start: u64, words: &str, patience: Duration) -> Result<bool> {
+        let mut log = File::open(&self.log).context("open the program's log")?;
+        log.seek(SeekFrom::Start(start)).context("seek in the log")?;
+        let (mut text, mut looked) = (Vec::new(), 0);
+        let deadline = Instant::now() + patience;
+        while Instant::now() < deadline {
+            log.read_to_end(&mut text).context("read the log")?;
+            // Words that were cut by the last look as well.
+            let fresh = &text[looked..];
+            if fresh.windows(words.len()).any(|window| window == words.as_bytes()) {
+                return Ok(true);
+            }
+            looked = text.len().saturating_sub(words.len());
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        Ok(false)
     }
 
     /// Sends the named signal, as `kill` spells it.

@@ -28,6 +28,7 @@ mod time;
 
 use std::collections::HashMap;
 use std::fmt::{self, Debug};
+use std::io::Write;
 use std::time::Duration;
 
 use telemetry_wire::Malformed;
@@ -303,10 +304,10 @@ impl<R: Rows> Block<R> {
         self.fingerprint.0.digest128()
     }
 
-    /// Appends the rows to `out` as one Native block of the chosen columns, sorted by the table's key.
-    pub fn encode(&mut self, columns: ColumnSet, out: &mut Vec<u8>) {
+    /// Writes the rows as one Native block of the chosen columns, sorted by the table's key, into memory: `to` must not fail.
+    pub fn encode(&mut self, columns: ColumnSet, to: &mut dyn Write) {
         self.sort();
-        self.write(columns, out);
+        self.write(columns, to);
     }
 
     /// The same for the rows that `keep` says. Returns how many these are.
@@ -314,13 +315,13 @@ impl<R: Rows> Block<R> {
         &mut self,
         columns: ColumnSet,
         keep: impl Fn(&RowKey) -> bool,
-        out: &mut Vec<u8>,
+        to: &mut dyn Write,
     ) -> usize {
         self.sort();
         let mut sorted = std::mem::take(&mut self.sorted);
         sorted.retain(|row| keep(&self.key(row)));
         self.sorted = sorted;
-        self.write(columns, out);
+        self.write(columns, to);
         self.sorted.len()
     }
 
@@ -336,9 +337,8 @@ impl<R: Rows> Block<R> {
         RowKey { offset, time: R::timestamp(row), telling: xxh3_64(self.rows.telling(row)) }
     }
 
-    fn write(&self, columns: ColumnSet, out: &mut Vec<u8>) {
-        out.reserve(self.rows.bytes());
-        let mut block = BlockWriter::begin(out, columns.len(), self.sorted.len());
+    fn write(&self, columns: ColumnSet, to: &mut dyn Write) {
+        let mut block = BlockWriter::begin(to, columns.len(), self.sorted.len());
         for column in columns.of(R::COLUMNS) {
             if PROVENANCE.contains(&column.name) {
                 self.write_provenance(column, &mut block);

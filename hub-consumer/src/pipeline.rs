@@ -32,8 +32,8 @@
 //!   for logs of a dozen resource attributes, since every row repeats them. A small hostile record may become
 //!   `blocks.max_record_bytes`;
 //! - metrics: the copies of requests from which something had to be left out, at most their records' bytes;
-//! - `write_concurrency` × 2 such blocks (metrics: 1 × `mimir.max_request_bytes`, or one larger record): requests while they are encoded and
-//!   compressed; the encode buffers are kept, and of a request only the compressed bytes, until it is stored;
+//! - `write_concurrency` compressed blocks, a tenth of what they were, and 1 MiB each while they are encoded (metrics:
+//!   `write_concurrency` × `mimir.max_request_bytes`, or one larger record);
 //! - metrics: while a refused record is divided, its halves: twice its bytes for each delivery under way;
 //! - what kafka-client states for its own queues.
 
@@ -253,6 +253,7 @@ impl<S: Sink> Pipeline<S> {
         };
         let Some(open) = state.open.take() else { return false };
         state.is_delivering = true;
+        debug!(step = "Announce", partition = id.partition, "block");
         match delivery.sink.intent(&open.block) {
             Some(intent) => {
                 if state.pin.doubtful_below.is_none() {
@@ -303,6 +304,7 @@ impl<S: Sink> Pipeline<S> {
                 (id.clone(), state.cancel.clone(), Arc::clone(&self.wiring.delivery));
             self.work.spawn(async move {
                 let offset = fragment.origin.offset;
+                debug!(step = "DeadLetter", partition = id.partition, offset, "record");
                 let writing = delivery.dead_letter.write_unreadable(&fragment, &error);
                 let is_written = cancel.run_until_cancelled(writing).await.is_some();
                 Done::DeadLetter { id, offset, is_written }

@@ -113,6 +113,7 @@ fn bench(steps: &mut Steps, filter: &[&str]) -> Result<()> {
         &["build", "--release", "--bins", "--workspace", "--exclude", "xtask"],
     )?;
     steps.run("whole line", "target/release/line-bench", &[])?;
+    steps.run("inserts", "target/release/store-bench", &[])?;
     steps.run("outage", "target/release/spool-bench", &[])?;
     steps.run("log files", "target/release/tail-bench", &[])
 }

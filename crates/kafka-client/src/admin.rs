@@ -9,12 +9,17 @@ use rdkafka::{
     admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication, TopicResult},
     client::{Client, ClientContext, DefaultClientContext},
     config::FromClientConfig,
-    consumer::{BaseConsumer, Consumer, ConsumerContext},
+    consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext},
     error::{KafkaError, RDKafkaErrorCode},
     topic_partition_list::Offset,
 };
 
-use crate::{config::ConnectionConfig, error::LookupError, event::CommittedOffset};
+use crate::{
+    config::ConnectionConfig,
+    consumer::commit_list,
+    error::LookupError,
+    event::{CommitOffset, CommittedOffset},
+};
 
 /// One request to the cluster; a few times the time of a leader election.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -114,6 +119,22 @@ pub async fn committed(
 ) -> Result<Vec<(i32, Option<CommittedOffset>)>, LookupError> {
     let topic = topic.to_owned();
     blocking(connection.clone(), Some(group_id.to_owned()), move |client| committed_of(client, &topic)).await
+}
+
+/// Commits positions of a group from outside of it, with the metadata given.
+///
+/// # Errors
+/// No broker answers in time, or one refuses: while the group has members, only they may commit.
+pub async fn set_committed(
+    connection: &ConnectionConfig,
+    group_id: &str,
+    positions: Vec<CommitOffset>,
+) -> Result<(), LookupError> {
+    blocking(connection.clone(), Some(group_id.to_owned()), move |client| {
+        let list = commit_list(&positions).map_err(refused)?;
+        client.commit(&list, CommitMode::Sync).map_err(refused)
+    })
+    .await
 }
 
 /// Of every partition of a topic, in order, the first offset whose record is as old as `timestamp_ms` or younger; `None`

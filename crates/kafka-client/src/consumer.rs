@@ -27,6 +27,8 @@ mod partitions;
 mod poll_loop;
 mod rebalance;
 
+pub(crate) use commits::commit_list;
+
 use std::{
     fmt,
     future::Future,

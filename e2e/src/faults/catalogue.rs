@@ -7,7 +7,9 @@ use anyhow::{Context as _, Result};
 
 use super::arena::Arena;
 use super::outcome::Outcome;
-use super::rows::{broker, connections, crash, disk, exactly_once, hub, intake, segments, tail, time};
+use super::rows::{
+    broker, connections, crash, disk, exactly_once, hub, intake, poison, segments, stores, tail, time,
+};
 
 /// One fault.
 #[derive(Clone, Copy)]
@@ -163,10 +165,17 @@ pub const ROWS: &[Row] = rows! {
     "T18" Nothing 1 5 tail::strange_files, "a line of 10 MB, loops of links, files that vanish, a file that shrinks";
     "P01" Nothing 2 10 crash::terminated, "SIGTERM under load, broker there and away";
     "N01" Nothing 1 6 broker::cut_off, "edge cut off from the brokers in six ways";
-    "H01" Nothing 6 100 exactly_once::hub_killed, "hub killed at random moments, three members: the table has each record once";
-    "H02" Nothing 0 8 exactly_once::hub_frozen, "hub frozen past its session, and awake again";
-    "C01" Nothing 4 50 exactly_once::clickhouse_killed, "ClickHouse killed while it inserts";
-    "C02" Nothing 0 30 exactly_once::both_killed, "hub and ClickHouse killed together";
+    "C01" Nothing 6 500 exactly_once::killed, "hub killed at random moments, three members: the table has each record once";
+    "C02" Nothing 0 70 exactly_once::killed_at_steps, "hub killed at every step that it takes for a block";
+    "C03" Nothing 0 100 exactly_once::rebalances, "members come, go and die, faster than the groups come to rest";
+    "C04" Nothing 0 8 exactly_once::frozen, "hub frozen past its session, and awake again";
+    "C06" Nothing 1 6 poison::poisoned, "poison alone, among good records, and a flood of it";
+    "C08" Nothing 0 3 poison::dead_letters_refused, "the dead-letter topic is not there";
+    "C10" Nothing 0 3 exactly_once::retention_passes, "retention passes the committed position";
+    "H01" Nothing 0 2 stores::clickhouse_away, "ClickHouse away for 20 s: metrics go on";
+    "H02" Nothing 0 8 stores::answers_lost, "ClickHouse's answers come too late or never";
+    "H07" Nothing 1 20 poison::row_refused, "the table refuses a row";
+    "M01" Nothing 0 3 stores::mimir_killed, "Mimir killed while points flow";
     "N04" Nothing 0 3 hub::hub_cut_off, "hub cut off from the brokers, the edge is not";
     "V01" Nothing 0 4 time::clock_jumps, "clock +1 h, -1 h, 1970, while running";
     "X01" Root 0 60 crash::killed_in_system_calls, "killed on entry to the n-th write, fsync, rename, unlink, open";
@@ -180,6 +189,11 @@ pub const ROWS: &[Row] = rows! {
     "X09" Nothing 0 5 crash::old_bytes_arrive_late, "a killed edge's last bytes arrive after its successor has read back";
     "X10" Nothing 0 6 crash::killed_below_the_watermark, "killed while a frozen follower keeps what is appended from being read";
     "X11" Nothing 0 6 crash::killed_before_a_frozen_broker, "killed before a frozen broker, which thaws when the edge is back";
+    "X13" Nothing 1 20 exactly_once::positions_moved, "positions moved back, what was announced erased";
+    "X14" Nothing 0 3 exactly_once::topics_made_anew, "topics deleted and made anew, with the same offsets";
+    "X15" Nothing 4 100 stores::clickhouse_killed, "ClickHouse killed while it inserts";
+    "X16" Nothing 0 30 stores::both_killed, "hub and ClickHouse killed together";
+    "X17" Root 0 30 stores::renames_delayed, "as X15, each rename in ClickHouse delayed by 0.3 s";
     "X12" Nothing 0 3 disk::oldest_dropped, "quota used up, policy drop_oldest: only what is counted as dropped is missing";
 };
 

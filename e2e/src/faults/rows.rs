@@ -7,6 +7,8 @@ pub(super) mod disk;
 pub(super) mod exactly_once;
 pub(super) mod hub;
 pub(super) mod intake;
+pub(super) mod poison;
 pub(super) mod segments;
+pub(super) mod stores;
 pub(super) mod tail;
 pub(super) mod time;

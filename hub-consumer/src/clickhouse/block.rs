@@ -16,11 +16,16 @@
 //! flags           := index width (0 = u8, 1 = u16, 2 = u32) | has additional keys (0x200) | new dictionary (0x400)
 //! ```
 //!
-//! The writer appends to a buffer that the caller keeps, so that a steady stream of blocks allocates nothing.
+//! The writer hands the bytes on in pieces that a processor's cache holds, so that a block never lies in memory as a whole.
 //! It knows the format and nothing of telemetry: which columns there are and in which order their rows come is the
 //! caller's business. What it cannot know by itself it asserts in debug builds: that a column has as many rows as the block.
 
+use std::io::Write;
+
 use super::dictionary::Dictionary;
+
+/// How much is handed on at once.
+const PIECE_BYTES: usize = 256 * 1024;
 
 const LOW_CARDINALITY_VERSION: u64 = 1;
 const HAS_ADDITIONAL_KEYS: u64 = 1 << 9;
@@ -111,31 +116,44 @@ macro_rules! fixed {
 }
 fixed!(u8, u16, u32, u64, i64);
 
-/// Appends one block to a buffer.
-#[derive(Debug)]
+/// Writes one block.
 pub struct BlockWriter<'o> {
-    out: &'o mut Vec<u8>,
+    to: &'o mut dyn Write,
+    /// What is not handed on yet.
+    out: Vec<u8>,
     rows: usize,
     columns_left: usize,
 }
 
+impl std::fmt::Debug for BlockWriter<'_> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let BlockWriter { rows, columns_left, .. } = self;
+        formatter
+            .debug_struct("BlockWriter")
+            .field("rows", rows)
+            .field("columns_left", columns_left)
+            .finish_non_exhaustive()
+    }
+}
+
 impl<'o> BlockWriter<'o> {
-    /// Starts a block of exactly `columns` columns of `rows` rows each.
-    pub fn begin(out: &'o mut Vec<u8>, columns: usize, rows: usize) -> BlockWriter<'o> {
-        put_varint(out, columns as u64);
-        put_varint(out, rows as u64);
-        BlockWriter { out, rows, columns_left: columns }
+    /// Starts a block of exactly `columns` columns of `rows` rows each. `to` must not fail: it is memory.
+    pub fn begin(to: &'o mut dyn Write, columns: usize, rows: usize) -> BlockWriter<'o> {
+        let mut out = Vec::with_capacity(2 * PIECE_BYTES);
+        put_varint(&mut out, columns as u64);
+        put_varint(&mut out, rows as u64);
+        BlockWriter { to, out, rows, columns_left: columns }
     }
 
     /// A column of fixed-width values.
     pub fn fixed<T: Fixed>(&mut self, name: &str, kind: Type, values: impl Iterator<Item = T>) {
         self.header(name, kind);
-        self.out.reserve(self.rows * size_of::<T>());
-        let before = self.out.len();
+        let mut rows = 0;
         for value in values {
-            value.put(self.out);
+            value.put(&mut self.out);
+            rows += 1;
         }
-        debug_assert_eq!(self.out.len() - before, self.rows * size_of::<T>(), "rows of {name}");
+        debug_assert_eq!(rows, self.rows, "rows of {name}");
     }
 
     /// A `String` column of values that already carry their length, as [`put_string`] writes it.
@@ -144,6 +162,7 @@ impl<'o> BlockWriter<'o> {
         let mut rows = 0;
         for value in values {
             self.out.extend_from_slice(value);
+            self.hand_on();
             rows += 1;
         }
         debug_assert_eq!(rows, self.rows, "rows of {name}");
@@ -154,7 +173,8 @@ impl<'o> BlockWriter<'o> {
         self.header(name, Type::String);
         let mut rows = 0;
         for value in values {
-            put_string(self.out, value);
+            put_string(&mut self.out, value);
+            self.hand_on();
             rows += 1;
         }
         debug_assert_eq!(rows, self.rows, "rows of {name}");
@@ -168,11 +188,12 @@ impl<'o> BlockWriter<'o> {
             return;
         }
         let width = self.dictionary(keys, self.rows);
-        let before = self.out.len();
+        let mut rows = 0;
         for number in numbers {
-            width.put(number, self.out);
+            width.put(number, &mut self.out);
+            rows += 1;
         }
-        debug_assert_eq!(self.out.len() - before, self.rows * width.bytes(), "rows of {name}");
+        debug_assert_eq!(rows, self.rows, "rows of {name}");
     }
 
     /// A `Map(LowCardinality(String), String)` column. `keys` holds the key numbers that the rows' [`KeyRange`]s point into;
@@ -196,7 +217,8 @@ impl<'o> BlockWriter<'o> {
         self.header(name, Type::ArrayDateTime64);
         self.ends(counts);
         for element in elements {
-            element.put(self.out);
+            element.put(&mut self.out);
+            self.hand_on();
         }
     }
 
@@ -211,6 +233,7 @@ impl<'o> BlockWriter<'o> {
         self.ends(counts);
         for element in elements {
             self.out.extend_from_slice(element);
+            self.hand_on();
         }
     }
 
@@ -230,7 +253,8 @@ impl<'o> BlockWriter<'o> {
         }
         let width = self.dictionary(keys, total);
         for number in elements {
-            width.put(number, self.out);
+            width.put(number, &mut self.out);
+            self.hand_on();
         }
     }
 
@@ -252,15 +276,30 @@ impl<'o> BlockWriter<'o> {
     }
 
     /// Ends the block.
-    pub fn finish(self) {
+    pub fn finish(mut self) {
         debug_assert_eq!(self.columns_left, 0, "columns announced and not written");
+        self.hand_on_all();
+    }
+
+    /// Hands on what has become a piece.
+    #[inline]
+    fn hand_on(&mut self) {
+        if self.out.len() >= PIECE_BYTES {
+            self.hand_on_all();
+        }
+    }
+
+    fn hand_on_all(&mut self) {
+        self.to.write_all(&self.out).expect("writing to memory cannot fail");
+        self.out.clear();
     }
 
     fn header(&mut self, name: &str, kind: Type) {
+        self.hand_on();
         debug_assert!(self.columns_left > 0, "more columns than announced, at {name}");
         self.columns_left -= 1;
-        put_string(self.out, name.as_bytes());
-        put_string(self.out, kind.name().as_bytes());
+        put_string(&mut self.out, name.as_bytes());
+        put_string(&mut self.out, kind.name().as_bytes());
     }
 
     fn low_cardinality_prefix(&mut self) {
@@ -278,21 +317,23 @@ impl<'o> BlockWriter<'o> {
             let width = self.dictionary(dictionary, total);
             for map in maps() {
                 let KeyRange { start, count } = map.keys;
-                width.put_all(&keys[start as usize..(start + count) as usize], self.out);
+                width.put_all(&keys[start as usize..(start + count) as usize], &mut self.out);
+                self.hand_on();
             }
         }
         for map in maps() {
             self.out.extend_from_slice(map.values);
+            self.hand_on();
         }
     }
 
     /// Writes where each row's elements end; returns how many elements there are.
     fn ends(&mut self, counts: impl Iterator<Item = u32>) -> usize {
-        self.out.reserve(self.rows * size_of::<u64>());
         let mut end = 0_u64;
         for count in counts {
             end += u64::from(count);
             self.u64(end);
+            self.hand_on();
         }
         end as usize
     }
@@ -302,10 +343,10 @@ impl<'o> BlockWriter<'o> {
         self.u64(width.flag() | HAS_ADDITIONAL_KEYS | NEED_UPDATE_DICTIONARY);
         self.u64(keys.len() as u64);
         for key in keys.iter() {
-            put_string(self.out, key);
+            put_string(&mut self.out, key);
+            self.hand_on();
         }
         self.u64(indexes as u64);
-        self.out.reserve(indexes * width.bytes());
         width
     }
 
@@ -360,10 +401,6 @@ impl IndexWidth {
             IndexWidth::Two => 1,
             IndexWidth::Four => 2,
         }
-    }
-
-    fn bytes(self) -> usize {
-        1 << self.flag()
     }
 
     #[inline]

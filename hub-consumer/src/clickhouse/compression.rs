@@ -44,32 +44,45 @@ impl Body {
 }
 
 impl Compression {
-    /// Compresses one encoded block. CPU-bound: some milliseconds for a full block.
+    /// Compresses a block that is in memory already.
+    ///
+    /// # Errors
+    /// As [`Compression::compress_with`].
+    pub fn compress(self, block: &[u8]) -> io::Result<Body> {
+        self.compress_with(block.len(), |to| to.write_all(block).expect("the codec takes all"))
+    }
+
+    /// Compresses the block of about `bytes` that `encode` writes, as it comes. CPU-bound: some milliseconds for a full block.
     ///
     /// # Errors
     /// When the codec fails, which takes being out of memory.
-    pub fn compress(self, block: &[u8]) -> io::Result<Body> {
+    pub fn compress_with(self, bytes: usize, encode: impl FnOnce(&mut dyn Write)) -> io::Result<Body> {
         let (bytes, content_encoding) = match self {
-            Compression::None => (block.to_vec(), None),
+            Compression::None => {
+                let mut plain = Vec::with_capacity(bytes);
+                encode(&mut plain);
+                (plain, None)
+            }
             Compression::Lz4 => {
-                let sink = Vec::with_capacity(block.len() / 3);
+                let sink = Vec::with_capacity(bytes / 8);
                 // Frame blocks of this size fit the CPU's cache, and independent ones compress faster for the same ratio.
                 let mut encoder = lz4::EncoderBuilder::new()
-                    .block_size(lz4::BlockSize::Max1MB)
+                    .block_size(lz4::BlockSize::Max256KB)
                     .block_mode(lz4::BlockMode::Independent)
                     .checksum(lz4::ContentChecksum::NoChecksum)
                     // Over the compressed bytes, a fifth of what the checksum of the content would read.
                     .block_checksum(lz4::liblz4::BlockChecksum::BlockChecksumEnabled)
                     .build(sink)?;
-                encoder.write_all(block)?;
+                encode(&mut encoder);
                 let (bytes, result) = encoder.finish();
                 result?;
                 (bytes, Some("lz4"))
             }
             Compression::Zstd => {
-                let mut encoder = zstd::bulk::Compressor::new(ZSTD_LEVEL)?;
+                let mut encoder = zstd::Encoder::new(Vec::with_capacity(bytes / 16), ZSTD_LEVEL)?;
                 encoder.include_checksum(true)?;
-                (encoder.compress(block)?, Some("zstd"))
+                encode(&mut encoder);
+                (encoder.finish()?, Some("zstd"))
             }
         };
         Ok(Body { bytes: Bytes::from(bytes), content_encoding })

@@ -12,7 +12,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use service_runtime::backoff::Backoff;
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::{ALERT_INTERVAL, Delivered, Delivery, LONGEST_WISH, Settled, Task};
 use crate::{
@@ -52,6 +52,7 @@ impl<S: Sink> Delivery<S> {
         let mut backoff = Backoff::new(&self.backoff);
         let (mut tries, mut missing, mut is_counted) = (0, None, false);
         while let Some(insert) = &sealed {
+            debug!(step = ?claim.insertion.step(), "block");
             let verdict = match claim.insertion.step() {
                 Step::Settled => break,
                 Step::ReadBack => match self.look(&task.fragments, &insert.request, &claim).await {

@@ -8,9 +8,10 @@
 //! is [`Verdict::Stale`]: nothing was stored, and the records are encoded anew.
 
 use std::{
+    io::Write,
     marker::PhantomData,
     num::NonZeroUsize,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, PoisonError, RwLock},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -48,8 +49,6 @@ pub struct TableSink<R> {
     limits: BlockLimits,
     /// Replaced when the table has changed; held for the time of a clone.
     target: RwLock<Arc<Target>>,
-    /// What blocks are encoded into: as many as were ever encoded at once, which the delivery's slots bound.
-    buffers: Mutex<Vec<Vec<u8>>>,
     rows: PhantomData<fn() -> R>,
 }
 
@@ -88,22 +87,13 @@ impl<R: Rows> TableSink<R> {
         client.prove_deduplication(&target).await?;
         warn_of_missing(&table, &target);
         let target = RwLock::new(Arc::new(target));
-        let buffers = Mutex::default();
-        Ok(TableSink { client, table, cluster, decode, limits, target, buffers, rows: PhantomData })
+        Ok(TableSink { client, table, cluster, decode, limits, target, rows: PhantomData })
     }
 
-    /// Runs `encode` on a buffer that is empty and, after the first blocks, large enough: the pages of a new one would have
-    /// to be fetched from the system for each block.
-    pub(super) fn with_buffer<T>(&self, encode: impl FnOnce(&mut Vec<u8>) -> T) -> T {
-        let buffers = || self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut buffer = buffers().pop().unwrap_or_default();
-        let result = encode(&mut buffer);
-        // The one that a hostile record blew up is not kept.
-        if buffer.capacity() <= 2 * self.limits.max_bytes.as_usize() {
-            buffer.clear();
-            buffers().push(buffer);
-        }
-        result
+    /// The body of a request of about `bytes` before they are compressed.
+    pub(super) fn compressed(&self, bytes: usize, encode: impl FnOnce(&mut dyn Write)) -> Body {
+        let compressed = self.client.compression().compress_with(bytes, encode);
+        compressed.expect("compressing in memory cannot fail")
     }
 
     pub(super) fn target(&self) -> Arc<Target> {
@@ -174,10 +164,7 @@ impl<R: Rows> Sink for TableSink<R> {
         let items = block.rows() as u64;
         let sealed = (items > 0).then(|| {
             let (target, times) = (self.target(), Times::of(block.timestamps()));
-            let body = self.with_buffer(|encoded| {
-                block.encode(target.columns(), encoded);
-                self.client.compression().compress(encoded).expect("compressing in memory cannot fail")
-            });
+            let body = self.compressed(block.bytes(), |to| block.encode(target.columns(), to));
             let token = self.token(block, fragments, announced_at).expect("a block with rows has records");
             Sealed { request: Insert { target, body, token, times }, items }
         });

@@ -3,13 +3,16 @@
 //! Rows are told apart by [`RowKey`]: their record's offset, their time, and a hash of a column. What another topic of the same
 //! name had under the same offsets differs in the hash, and does not count.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    ops::RangeInclusive,
+};
 
 use service_runtime::error_chain::ErrorChain;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::{
-    Fragment, Missing, Rebuilt, Sealed, Sink, Verdict,
+    Fragment, Missing, Origin, Rebuilt, Sealed, Sink, Verdict,
     clickhouse::{Insert, TableSink},
 };
 use crate::{
@@ -59,13 +62,32 @@ impl<R: Rows> TableSink<R> {
         Ok(if missing.len() == expected.len() { Missing::All } else { Missing::Rows(missing) })
     }
 
-    /// See [`Sink::is_quiet`]. Every insert bears its token as a comment, which begins with the partition.
+    /// See [`Sink::is_quiet`].
     pub(super) async fn has_no_insert(&self, fragments: &[Fragment]) -> Result<bool, Verdict> {
-        let Some(first) = fragments.first() else { return Ok(true) };
-        let prefix = format!("{}/{}/{}/", self.cluster, first.origin.topic, first.origin.partition);
-        let sql = "SELECT count() FROM system.processes WHERE startsWith(Settings['log_comment'], {prefix:String}) FORMAT TSV";
-        let running = self.client.read(sql, &[("param_prefix", &prefix)]).await;
-        Ok(running.map_err(|error| cannot_read(&error))?.trim() == "0")
+        let (Some(first), Some(last)) = (fragments.first(), fragments.last()) else { return Ok(true) };
+        let Origin { topic, partition, offset, .. } = &*first.origin;
+        let running = self.is_inserting(topic, *partition, *offset..=last.origin.offset).await;
+        Ok(!running.map_err(|error| cannot_read(&error))?)
+    }
+
+    /// Whether the server works on an insert of these offsets. Every insert bears its token as a comment, which begins with
+    /// the partition and the range.
+    ///
+    /// # Errors
+    /// The server does not say.
+    pub async fn is_inserting(
+        &self,
+        topic: &str,
+        partition: i32,
+        offsets: RangeInclusive<i64>,
+    ) -> Result<bool, QueryError> {
+        let prefix = format!("{}/{topic}/{partition}/", self.cluster);
+        let sql = "SELECT substring(Settings['log_comment'], length({prefix:String}) + 1) FROM system.processes \
+                   WHERE startsWith(Settings['log_comment'], {prefix:String}) FORMAT TSV";
+        let running = self.client.read(sql, &[("param_prefix", &prefix)]).await?;
+        // What has no range is taken for one of these.
+        let is_of_these = |(first, last): (i64, i64)| first <= *offsets.end() && last >= *offsets.start();
+        Ok(running.lines().any(|token| range_of(token).is_none_or(is_of_these)))
     }
 
     /// See [`Sink::seal_missing`].
@@ -77,9 +99,9 @@ impl<R: Rows> TableSink<R> {
     ) -> Option<Sealed<Insert>> {
         let mut block = self.decoded(fragments);
         let target = self.target();
-        let (items, body) = self.with_buffer(|encoded| {
-            let items = block.encode_only(target.columns(), |row| missing.contains(row), encoded);
-            (items, self.client.compression().compress(encoded).expect("compressing in memory cannot fail"))
+        let mut items = 0;
+        let body = self.compressed(block.bytes(), |to| {
+            items = block.encode_only(target.columns(), |row| missing.contains(row), to);
         });
         let whole = self.token(&block, fragments, announced_at)?;
         let token = format!("{whole}/missing-{:016x}", digest(missing));
@@ -139,6 +161,12 @@ impl Times {
         let spans: Vec<String> = self.0.iter().map(span).collect();
         format!("({})", spans.join(" OR "))
     }
+}
+
+/// The range that the rest of a token begins with.
+fn range_of(token: &str) -> Option<(i64, i64)> {
+    let (first, last) = token.split('/').next()?.split_once('-')?;
+    Some((first.parse().ok()?, last.parse().ok()?))
 }
 
 fn widen(days: &mut BTreeMap<i64, (i64, i64)>, day: i64, (from, to): (i64, i64)) {
@@ -232,6 +260,12 @@ mod tests {
         assert!(times.condition().contains(" OR Timestamp BETWEEN"));
         let many = Times::of((0..=MOST_SPANS as i64).map(|number| day(number, 1)));
         assert_eq!(many, Times(vec![(day(0, 1), day(MOST_SPANS as i64, 1))]));
+    }
+
+    #[test]
+    fn a_token_says_its_range() {
+        assert_eq!(range_of("10-25/00ff/17a"), Some((10, 25)));
+        assert_eq!(range_of("someone else's"), None);
     }
 
     #[test]

@@ -142,7 +142,8 @@ impl PendingCommits {
     }
 }
 
-fn commit_list(offsets: &[CommitOffset]) -> Result<TopicPartitionList, KafkaError> {
+/// As the binding takes them.
+pub(crate) fn commit_list(offsets: &[CommitOffset]) -> Result<TopicPartitionList, KafkaError> {
     let mut list = TopicPartitionList::with_capacity(offsets.len());
     for commit in offsets {
         let mut element = list.add_partition(&commit.topic, commit.partition);
