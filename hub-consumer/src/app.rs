@@ -51,9 +51,7 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(60);
 /// # Errors
 /// A pipeline cannot be built, or cannot go on. The others are drained first.
 pub async fn run(config: HubConfig, runtime: Runtime) -> anyhow::Result<()> {
-    let metrics = runtime.register_metrics(Metrics::register);
-    let producer = Producer::new(&config.dead_letter).context("start the dead-letter producer")?;
-    let hub = Arc::new(Hub { config, runtime: runtime.clone(), metrics, producer });
+    let hub = Arc::new(Hub::new(config, runtime.clone())?);
     let mut pipelines = Vec::new();
     for signal in &hub.config.signals {
         let (hub, signal) = (Arc::clone(&hub), signal.clone());
@@ -100,14 +98,20 @@ fn print_plan(plan: &Plan) {
 }
 
 /// What all pipelines are built from.
-struct Hub {
-    config: HubConfig,
-    runtime: Runtime,
+pub(crate) struct Hub {
+    pub(crate) config: HubConfig,
+    pub(crate) runtime: Runtime,
     metrics: Metrics,
     producer: Producer,
 }
 
 impl Hub {
+    pub(crate) fn new(config: HubConfig, runtime: Runtime) -> anyhow::Result<Hub> {
+        let metrics = runtime.register_metrics(Metrics::register);
+        let producer = Producer::new(&config.dead_letter).context("start the dead-letter producer")?;
+        Ok(Hub { config, runtime, metrics, producer })
+    }
+
     async fn run_signal(&self, signal: &SignalConfig) -> anyhow::Result<()> {
         match signal.signal {
             Signal::Logs => self.run_table::<LogRows>(signal, |clickhouse| &clickhouse.logs_table).await,
@@ -129,16 +133,7 @@ impl Hub {
         let Some(cluster) = self.keep_trying(ask, &kafka).await else { return Ok(()) };
         let ask = || async { refuse_compacted(connection, &signal.topic).await };
         let Some(()) = self.keep_trying(ask, &kafka).await else { return Ok(()) };
-        let config = TableSinkConfig {
-            table: table(clickhouse).clone(),
-            cluster,
-            decode: DecodeSettings {
-                topic: signal.topic.clone(),
-                retention: clickhouse.retention(),
-                max_record_bytes: self.config.max_record_bytes.as_usize(),
-            },
-            limits: self.config.blocks,
-        };
+        let config = table_config(&self.config, clickhouse, signal, table(clickhouse), cluster);
         let health = self.runtime.readiness().condition(match signal.signal {
             Signal::Logs => "clickhouse_logs",
             Signal::Traces | Signal::Metrics => "clickhouse_traces",
@@ -186,29 +181,9 @@ impl Hub {
         kafka_health: Condition,
         sink_health: Condition,
     ) -> anyhow::Result<()> {
-        let (_, dead_letters, loop_name) = names_of(signal.signal);
+        let (_, _, loop_name) = names_of(signal.signal);
         let metrics = self.signal_metrics(signal);
-        let health = self.runtime.readiness().condition(dead_letters);
-        // Nothing is known against the topic until it has to be written.
-        health.ready();
-        let dead_letter = DeadLetter {
-            producer: self.producer.clone(),
-            topic: signal.dead_letter_topic.as_str().into(),
-            backoff: self.config.retry,
-            health,
-            metrics: metrics.clone(),
-            written: Pace::default(),
-            failed: Pace::default(),
-        };
-        let delivery = Delivery {
-            sink: Arc::new(sink),
-            dead_letter,
-            slots: Arc::new(Semaphore::new(self.config.pipeline.write_concurrency.get())),
-            backoff: self.config.retry,
-            health: sink_health,
-            metrics: metrics.clone(),
-            stored: AtomicU64::new(0),
-        };
+        let delivery = self.delivery(signal, sink, sink_health);
         let (consumer, events) =
             Consumer::start(&signal.consumer, &[&signal.topic]).context("start the consumer")?;
         let pipeline = Pipeline::new(Wiring {
@@ -225,6 +200,37 @@ impl Hub {
         info!(signal = %signal.signal, topic = signal.topic, group = signal.consumer.group_id, "pipeline starts");
         pipeline.run(self.runtime.shutdown()).await?;
         Ok(())
+    }
+
+    /// What stores blocks of a signal in its sink, or writes them to its dead letters.
+    pub(crate) fn delivery<S: Sink>(
+        &self,
+        signal: &SignalConfig,
+        sink: S,
+        sink_health: Condition,
+    ) -> Delivery<S> {
+        let metrics = self.signal_metrics(signal);
+        let health = self.runtime.readiness().condition(names_of(signal.signal).1);
+        // Nothing is known against the topic until it has to be written.
+        health.ready();
+        let dead_letter = DeadLetter {
+            producer: self.producer.clone(),
+            topic: signal.dead_letter_topic.as_str().into(),
+            backoff: self.config.retry,
+            health,
+            metrics: metrics.clone(),
+            written: Pace::default(),
+            failed: Pace::default(),
+        };
+        Delivery {
+            sink: Arc::new(sink),
+            dead_letter,
+            slots: Arc::new(Semaphore::new(self.config.pipeline.write_concurrency.get())),
+            backoff: self.config.retry,
+            health: sink_health,
+            metrics,
+            stored: AtomicU64::new(0),
+        }
     }
 
     /// Waits, and tells meanwhile how far the group is behind: nobody else may be there to do it.
@@ -267,6 +273,26 @@ impl Hub {
 
     fn signal_metrics(&self, signal: &SignalConfig) -> SignalMetrics {
         self.metrics.of(signal.signal)
+    }
+}
+
+/// What the sink of a signal's table is opened with.
+pub(crate) fn table_config(
+    config: &HubConfig,
+    clickhouse: &ClickHouseConfig,
+    signal: &SignalConfig,
+    table: &str,
+    cluster: String,
+) -> TableSinkConfig {
+    TableSinkConfig {
+        table: table.to_owned(),
+        cluster,
+        decode: DecodeSettings {
+            topic: signal.topic.clone(),
+            retention: clickhouse.retention(),
+            max_record_bytes: config.max_record_bytes.as_usize(),
+        },
+        limits: config.blocks,
     }
 }
 

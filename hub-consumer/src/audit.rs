@@ -27,10 +27,10 @@ use telemetry_wire::Signal;
 
 use self::{
     judge::{Case, Judge},
-    range::Span,
-    report::Reading,
+    report::NAMED_RANGES,
     table::Table,
 };
+pub(crate) use self::{range::Span, report::Reading};
 pub use self::{
     range::{AuditArgs, Position},
     report::{Finding, Partition, Report},
@@ -76,38 +76,51 @@ fn print(report: String) {
 pub async fn audit(config: &HubConfig, args: &AuditArgs) -> anyhow::Result<Report> {
     let mut partitions = Vec::new();
     for signal in args.chosen(&config.signals)? {
-        let audited = match signal.signal {
-            Signal::Logs => audit_topic::<LogRows>(config, signal, args).await,
-            Signal::Traces | Signal::Metrics => audit_topic::<SpanRows>(config, signal, args).await,
-        };
+        let spans = args.spans(signal).await?;
+        let audited = audit_spans(config, signal, &spans, args.deep, NAMED_RANGES).await;
         partitions.extend(audited.with_context(|| format!("audit topic `{}`", signal.topic))?);
     }
     Ok(Report::new(partitions, args.deep))
 }
 
-async fn audit_topic<R: Rows>(
+/// Audits these ranges of one topic. Of each fault so many runs of offsets are named.
+pub(crate) async fn audit_spans(
     config: &HubConfig,
     signal: &SignalConfig,
-    args: &AuditArgs,
+    spans: &[Span],
+    deep: bool,
+    named: usize,
+) -> anyhow::Result<Vec<Partition>> {
+    match signal.signal {
+        Signal::Logs => audit_rows::<LogRows>(config, signal, spans, deep, named).await,
+        Signal::Traces | Signal::Metrics => audit_rows::<SpanRows>(config, signal, spans, deep, named).await,
+    }
+}
+
+async fn audit_rows<R: Rows>(
+    config: &HubConfig,
+    signal: &SignalConfig,
+    spans: &[Span],
+    deep: bool,
+    named: usize,
 ) -> anyhow::Result<Vec<Partition>> {
     let clickhouse =
         config.clickhouse.as_ref().context("clickhouse is not configured; set clickhouse.url")?;
     let name = if signal.signal == Signal::Logs { &clickhouse.logs_table } else { &clickhouse.traces_table };
-    let spans = args.spans(signal).await?;
-    let letters = letters::read(signal, &spans).await?;
-    let mut table = Table::open(clickhouse, name, &signal.topic, &spans, args.deep).await?;
+    let letters = letters::read(signal, spans).await?;
+    let mut table = Table::open(clickhouse, name, &signal.topic, spans, deep).await?;
     let decode = DecodeSettings {
         topic: signal.topic.clone(),
         retention: clickhouse.retention(),
         max_record_bytes: config.max_record_bytes.as_usize(),
     };
     let offsets: i64 = spans.iter().map(|span| span.to - span.from).sum();
-    let reading = Reading::new(&signal.topic, offsets.unsigned_abs());
+    let reading = Reading::new(&signal.topic, "judged", offsets.unsigned_abs());
     let mut judge = Judge::<R>::new(signal, decode, reading.clone())?;
     let mut accounts: BTreeMap<i32, Partition> =
-        spans.iter().map(|span| (span.partition, account(&signal.topic, span))).collect();
+        spans.iter().map(|span| (span.partition, account(&signal.topic, span, named))).collect();
     let mut done = BTreeMap::new();
-    while let Some(window) = table.next_window(&spans, &done) {
+    while let Some(window) = table.next_window(spans, &done) {
         let held = table.count(&window).await?;
         // After the count: a row that the TTL took before it is known to have expired.
         let expired_until = table.expired_until().await?;
@@ -129,7 +142,7 @@ async fn audit_topic<R: Rows>(
         });
         (judge, accounts) = judging.await.context("judge what is in question")??;
         for (partition, range) in window {
-            reading.judged((range.end - range.start).unsigned_abs());
+            reading.add((range.end - range.start).unsigned_abs());
             done.insert(partition, range.end);
         }
     }
@@ -137,8 +150,12 @@ async fn audit_topic<R: Rows>(
     Ok(accounts.into_values().collect())
 }
 
-fn account(topic: &str, span: &Span) -> Partition {
+fn account(topic: &str, span: &Span, named: usize) -> Partition {
+    let finding = || Finding::naming(named);
     Partition {
+        missing: finding(),
+        incomplete: finding(),
+        doubled: finding(),
         topic: topic.to_owned(),
         partition: span.partition,
         from: span.from,

@@ -23,6 +23,7 @@ pub mod config;
 pub mod dead_letter;
 pub mod decode;
 pub mod delivery;
+pub mod heap;
 pub mod intake;
 pub mod intent;
 pub mod lag;
@@ -31,6 +32,7 @@ pub mod metrics;
 pub mod mimir;
 pub mod offsets;
 pub mod pipeline;
+pub mod replay;
 pub mod sink;
 
 /// What the program is called, in its logs, its environment variables and its reference page.

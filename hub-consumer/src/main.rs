@@ -7,8 +7,10 @@ use hub_consumer::{
     SERVICE, app,
     audit::{self, AuditArgs, Outcome},
     config::HubConfig,
+    heap,
+    replay::{self, ReplayArgs},
 };
-use service_runtime::RunArgs;
+use service_runtime::{RunArgs, Runtime};
 
 /// Stores telemetry from Kafka: logs and traces in ClickHouse, metrics in Mimir.
 #[derive(Debug, Parser)]
@@ -31,30 +33,42 @@ enum Command {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Store what ClickHouse lacks of a range of the topics, and nothing else. Exits as `audit` does.
+    Replay(ReplayArgs),
     /// Count that every committed record of logs and traces is stored or dead-lettered, once. Exits with 0 when all is, with
     /// 1 when records are missing or doubled, with 2 when that cannot be known.
     Audit(AuditArgs),
 }
 
 fn main() -> ExitCode {
+    heap::share_one();
     match Cli::parse().command {
         Command::Run(args) => service_runtime::run(&SERVICE, &args, HubConfig::read, app::run),
         Command::Migrate { args, dry_run } => {
             let migrate = async move |config, runtime| app::migrate(config, runtime, dry_run).await;
             service_runtime::run_once(&SERVICE, &args, HubConfig::read, migrate)
         }
-        Command::Audit(args) => audit(&args),
+        Command::Replay(args) => {
+            judged(&args.range.run, async |config, runtime| replay::run(config, runtime, &args).await)
+        }
+        Command::Audit(args) => {
+            judged(&args.run, async |config, runtime| audit::run(config, runtime, &args).await)
+        }
     }
 }
 
-fn audit(args: &AuditArgs) -> ExitCode {
+/// Runs a command whose exit code is its answer.
+fn judged(
+    args: &RunArgs,
+    command: impl AsyncFnOnce(HubConfig, Runtime) -> anyhow::Result<Outcome>,
+) -> ExitCode {
     let mut outcome = None;
-    let audit = async |config, runtime| {
-        let ended = audit::run(config, runtime, args).await;
+    let command = async |config, runtime| {
+        let ended = command(config, runtime).await;
         outcome = Some(*ended.as_ref().unwrap_or(&Outcome::Failed));
         ended.map(drop)
     };
-    let code = service_runtime::run_once(&SERVICE, &args.run, HubConfig::read, audit);
+    let code = service_runtime::run_once(&SERVICE, args, HubConfig::read, command);
     match outcome {
         None | Some(Outcome::Complete) => code,
         Some(Outcome::Incomplete) => ExitCode::from(1),

@@ -55,19 +55,19 @@ pub enum Position {
 
 /// The offsets of one partition that are judged, and what they were chosen from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Span {
+pub(crate) struct Span {
     /// Partition number.
-    pub(super) partition: i32,
+    pub(crate) partition: i32,
     /// The first offset that the topic still has.
-    pub(super) log_start: i64,
+    pub(crate) log_start: i64,
     /// The group's committed offset; `None` when it has never committed.
-    pub(super) committed: Option<i64>,
+    pub(crate) committed: Option<i64>,
     /// First offset judged.
-    pub(super) from: i64,
+    pub(crate) from: i64,
     /// The offset before which judging ends.
-    pub(super) to: i64,
+    pub(crate) to: i64,
     /// Offsets that were asked for and that retention has removed.
-    pub(super) gone: i64,
+    pub(crate) gone: i64,
 }
 
 impl FromStr for Position {
@@ -104,7 +104,7 @@ fn signal(text: &str) -> Result<Signal, String> {
 
 impl AuditArgs {
     /// The configured signals that are asked about.
-    pub(super) fn chosen<'a>(&self, signals: &'a [SignalConfig]) -> anyhow::Result<Vec<&'a SignalConfig>> {
+    pub(crate) fn chosen<'a>(&self, signals: &'a [SignalConfig]) -> anyhow::Result<Vec<&'a SignalConfig>> {
         let audited = || signals.iter().filter(|config| config.signal != Signal::Metrics);
         let chosen: Vec<_> = audited()
             .filter(|config| self.signal.is_none_or(|signal| signal == config.signal))
@@ -122,7 +122,7 @@ impl AuditArgs {
     }
 
     /// Asks the cluster for the ranges of one topic.
-    pub(super) async fn spans(&self, config: &SignalConfig) -> anyhow::Result<Vec<Span>> {
+    pub(crate) async fn spans(&self, config: &SignalConfig) -> anyhow::Result<Vec<Span>> {
         let (connection, topic) = (&config.consumer.connection, config.topic.as_str());
         let unknown =
             || format!("ask the brokers about topic `{topic}`; check kafka.brokers and the topic's name");

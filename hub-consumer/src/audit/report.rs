@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
 /// Ranges of a finding that are named; the number counts all of them.
-const NAMED_RANGES: usize = 10;
+pub(super) const NAMED_RANGES: usize = 10;
 /// Without a terminal a line is printed this often.
 const PLAIN_EVERY: Duration = Duration::from_secs(5);
 /// What cannot be audited, and why.
@@ -77,7 +77,7 @@ pub struct Partition {
 }
 
 /// Records with the same fault.
-#[derive(Debug, Default, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Finding {
     /// How many.
     pub records: u64,
@@ -85,20 +85,34 @@ pub struct Finding {
     pub ranges: Vec<[i64; 2]>,
     #[serde(skip)]
     last: Option<i64>,
+    /// How many of them are kept.
+    #[serde(skip)]
+    most: usize,
 }
 
 impl Finding {
+    /// Nothing yet; names so many runs.
+    pub(super) fn naming(most: usize) -> Finding {
+        Finding { records: 0, ranges: Vec::new(), last: None, most }
+    }
+
     /// Counts an offset; they come in order.
     pub(super) fn add(&mut self, offset: i64) {
         self.records += 1;
         let follows = self.last == Some(offset - 1);
         self.last = Some(offset);
-        let is_full = self.ranges.len() >= NAMED_RANGES;
+        let is_full = self.ranges.len() >= self.most;
         match self.ranges.last_mut() {
             Some(run) if follows && run[1] == offset - 1 => run[1] = offset,
             _ if !is_full => self.ranges.push([offset, offset]),
             _ => {}
         }
+    }
+}
+
+impl Default for Finding {
+    fn default() -> Finding {
+        Finding::naming(NAMED_RANGES)
     }
 }
 
@@ -116,7 +130,7 @@ impl fmt::Display for Finding {
 
 impl Report {
     /// Draws the conclusions.
-    pub(super) fn new(partitions: Vec<Partition>, deep: bool) -> Report {
+    pub(crate) fn new(partitions: Vec<Partition>, deep: bool) -> Report {
         let mut notes = vec![METRICS.to_owned()];
         if !deep {
             notes.push(NOT_DEEP.to_owned());
@@ -250,17 +264,19 @@ impl fmt::Display for Report {
     }
 }
 
-/// Tells a person how far the audit is. Clones speak of the same audit.
+/// Tells a person how far an audit or a replay is. Clones speak of the same one.
 #[derive(Debug, Clone)]
-pub(super) struct Reading {
+pub(crate) struct Reading {
     bar: ProgressBar,
+    /// What is done to offsets.
+    done: &'static str,
     is_plain: bool,
     last_line: Arc<Mutex<Instant>>,
 }
 
 impl Reading {
     /// A bar on a terminal, lines otherwise; both on standard error.
-    pub(super) fn new(topic: &str, offsets: u64) -> Reading {
+    pub(crate) fn new(topic: &str, done: &'static str, offsets: u64) -> Reading {
         let is_plain = !std::io::stderr().is_terminal();
         let bar = if is_plain { ProgressBar::hidden() } else { ProgressBar::new(offsets) };
         bar.set_length(offsets);
@@ -269,10 +285,10 @@ impl Reading {
             ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
         );
         bar.set_prefix(topic.to_owned());
-        Reading { bar, is_plain, last_line: Arc::new(Mutex::new(Instant::now())) }
+        Reading { bar, done, is_plain, last_line: Arc::new(Mutex::new(Instant::now())) }
     }
 
-    pub(super) fn judged(&self, offsets: u64) {
+    pub(crate) fn add(&self, offsets: u64) {
         self.bar.inc(offsets);
         self.bar.set_message("");
         self.say("");
@@ -287,7 +303,7 @@ impl Reading {
         self.say(MARK);
     }
 
-    pub(super) fn end(&self) {
+    pub(crate) fn end(&self) {
         self.bar.finish_and_clear();
     }
 
@@ -300,7 +316,7 @@ impl Reading {
         if last.elapsed() >= PLAIN_EVERY {
             *last = Instant::now();
             let (at, of) = (self.bar.position(), self.bar.length().unwrap_or(0));
-            eprintln!("{}: {at} of {of} offsets judged {what}", self.bar.prefix());
+            eprintln!("{}: {at} of {of} offsets {} {what}", self.bar.prefix(), self.done);
         }
     }
 }

@@ -22,7 +22,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::ClickHouseConfig;
 use super::client::{Client, QueryError, quoted};
-use lock::{Lock, LockError, Patience};
+use lock::{Lock, LockError, Patience, SCHEMA};
 
 /// The steps, oldest first.
 const MIGRATIONS: [Migration; 3] = [
@@ -60,6 +60,13 @@ pub struct SchemaConfig {
     pub hot_days: NonZeroU32,
     /// Days after which rows are deleted.
     pub retention_days: NonZeroU32,
+}
+
+impl SchemaConfig {
+    /// The clause by which a statement runs on every server of the cluster; empty for a single one.
+    pub(crate) fn on_cluster(&self) -> String {
+        self.cluster.as_ref().map_or_else(String::new, |cluster| format!("ON CLUSTER {}", quoted(cluster)))
+    }
 }
 
 /// Which family of table engines is used.
@@ -257,7 +264,8 @@ impl Migrator {
         let database = quoted(&self.database);
         let on_cluster = self.on_cluster();
         self.prepare(&format!("CREATE DATABASE IF NOT EXISTS {database} {on_cluster}")).await?;
-        let lock = Lock::acquire(&self.client, &self.database, &on_cluster, Patience::default()).await;
+        let lock =
+            Lock::acquire(&self.client, &self.database, &on_cluster, SCHEMA, Patience::default()).await;
         let lock = lock.map_err(MigrateError::Lock)?;
         let applied = self.apply_locked(&lock).await;
         let released = lock.release().await.map_err(MigrateError::Lock);
@@ -335,10 +343,7 @@ impl Migrator {
     }
 
     fn on_cluster(&self) -> String {
-        self.schema
-            .cluster
-            .as_ref()
-            .map_or_else(String::new, |cluster| format!("ON CLUSTER {}", quoted(cluster)))
+        self.schema.on_cluster()
     }
 
     async fn values(&self) -> Result<template::Values, MigrateError> {

@@ -15,3 +15,4 @@ mod migrate;
 mod native_block;
 mod oracle;
 mod pipeline;
+mod replay;

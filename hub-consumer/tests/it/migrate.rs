@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use hub_consumer::clickhouse::migrate::MigrateError;
-use hub_consumer::clickhouse::migrate::lock::{Lock, LockError, Patience};
+use hub_consumer::clickhouse::migrate::lock::{Lock, LockError, Patience, SCHEMA};
 
 use crate::database::Database;
 
@@ -148,7 +148,7 @@ async fn the_time_range_of_a_trace_is_found_by_its_id() {
 const NO_PATIENCE: Patience = Patience { stale_after: Duration::from_secs(3600), wait: Duration::ZERO };
 
 async fn acquire(database: &Database, patience: Patience) -> Result<Lock<'_>, LockError> {
-    Lock::acquire(&database.client, &database.config.database, "", patience).await
+    Lock::acquire(&database.client, &database.config.database, "", SCHEMA, patience).await
 }
 
 #[tokio::test]

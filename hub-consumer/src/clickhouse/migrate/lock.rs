@@ -21,7 +21,10 @@ const STALE_AFTER: Duration = Duration::from_secs(15 * 60);
 const WAIT: Duration = Duration::from_secs(120);
 const RETRY_AFTER: Duration = Duration::from_millis(250);
 
-const TABLE: &str = "schema_migrations_lock";
+/// The table that migrations lock.
+pub const SCHEMA: &str = "schema_migrations_lock";
+/// The table that replays lock.
+pub const REPLAYS: &str = "replay_lock";
 const TABLE_ALREADY_EXISTS: i32 = 57;
 const UNKNOWN_TABLE: i32 = 60;
 
@@ -46,6 +49,7 @@ pub struct Lock<'c> {
     client: &'c Client,
     database: &'c str,
     on_cluster: &'c str,
+    table: &'static str,
     owner: String,
 }
 
@@ -53,7 +57,7 @@ pub struct Lock<'c> {
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another program has held it all the time we waited.
-    #[error("`{owner}` has held it for {} s; when that program is gone, drop the table {database}.{TABLE}", age.as_secs())]
+    #[error("`{owner}` has held it for {} s; when that program is gone, drop the table {database}.{table}", age.as_secs())]
     Held {
         /// Host, process and a number of the holder.
         owner: String,
@@ -61,12 +65,14 @@ pub enum LockError {
         age: Duration,
         /// The database.
         database: String,
+        /// The lock.
+        table: &'static str,
     },
     /// Somebody took us for dead.
     #[error("it was taken from us")]
     Lost,
     /// The server did not do as told.
-    #[error("cannot work with the table {TABLE}")]
+    #[error("cannot work with the table of the lock")]
     Query(#[source] QueryError),
 }
 
@@ -77,7 +83,7 @@ struct Holder {
 }
 
 impl<'c> Lock<'c> {
-    /// Waits for the lock. `on_cluster` is empty or an `ON CLUSTER` clause.
+    /// Waits for the lock that is the table `table`. `on_cluster` is empty or an `ON CLUSTER` clause.
     ///
     /// # Errors
     /// When somebody else keeps it, or the server cannot be asked.
@@ -85,22 +91,23 @@ impl<'c> Lock<'c> {
         client: &'c Client,
         database: &'c str,
         on_cluster: &'c str,
+        table: &'static str,
         patience: Patience,
     ) -> Result<Lock<'c>, LockError> {
-        let lock = Lock { client, database, on_cluster, owner: owner_name() };
+        let lock = Lock { client, database, on_cluster, table, owner: owner_name() };
         let deadline = Instant::now() + patience.wait;
         loop {
             if lock.try_take().await? {
                 return Ok(lock);
             }
-            let Some(holder) = lock.holder(TABLE).await? else { continue };
+            let Some(holder) = lock.holder(table).await? else { continue };
             if holder.age >= patience.stale_after {
                 lock.break_stale(&holder).await?;
                 continue;
             }
             if Instant::now() >= deadline {
                 let Holder { owner, age } = holder;
-                return Err(LockError::Held { owner, age, database: database.to_owned() });
+                return Err(LockError::Held { owner, age, database: database.to_owned(), table });
             }
             sleep(RETRY_AFTER).await;
         }
@@ -111,10 +118,21 @@ impl<'c> Lock<'c> {
     /// # Errors
     /// When it is not ours any more.
     pub async fn check(&self) -> Result<(), LockError> {
-        match self.holder(TABLE).await? {
+        match self.holder(self.table).await? {
             Some(holder) if holder.owner == self.owner => Ok(()),
             _ => Err(LockError::Lost),
         }
+    }
+
+    /// [`Lock::check`], and makes the lock young again, for work that takes longer than a lock may be old.
+    ///
+    /// # Errors
+    /// When it is not ours any more, or the server does not answer.
+    pub async fn renew(&self) -> Result<(), LockError> {
+        self.check().await?;
+        let Lock { on_cluster, owner, .. } = self;
+        let sql = format!("ALTER TABLE {} {on_cluster} MODIFY COMMENT '{owner}'", self.qualified(self.table));
+        self.client.query(&sql, &[DDL_TIMEOUT]).await.map(drop).map_err(LockError::Query)
     }
 
     /// Gives the lock back.
@@ -123,11 +141,11 @@ impl<'c> Lock<'c> {
     /// When it is not ours any more, or the server does not answer; then it becomes stale.
     pub async fn release(self) -> Result<(), LockError> {
         self.check().await?;
-        self.drop_table(TABLE).await
+        self.drop_table(self.table).await
     }
 
     async fn try_take(&self) -> Result<bool, LockError> {
-        let (table, on_cluster) = (self.table(TABLE), self.on_cluster);
+        let (table, on_cluster) = (self.qualified(self.table), self.on_cluster);
         let owner = &self.owner;
         let sql = format!("CREATE TABLE {table} {on_cluster} (held UInt8) ENGINE = Memory COMMENT '{owner}'");
         match self.client.query(&sql, &[DDL_TIMEOUT]).await {
@@ -150,23 +168,24 @@ impl<'c> Lock<'c> {
     }
 
     async fn break_stale(&self, stale: &Holder) -> Result<(), LockError> {
-        let aside = format!("{TABLE}_{:016x}", nonce());
-        if !self.rename(TABLE, &aside).await? {
+        let aside = format!("{}_{:016x}", self.table, nonce());
+        if !self.rename(self.table, &aside).await? {
             return Ok(());
         }
         match self.holder(&aside).await? {
             Some(renamed) if renamed.owner == stale.owner => {
-                tracing::warn!(owner = stale.owner, age = ?stale.age, "broke a stale migration lock");
+                tracing::warn!(owner = stale.owner, age = ?stale.age, lock = self.table, "broke a stale lock");
                 self.drop_table(&aside).await
             }
             // It goes back to its holder; if a third has made the table meanwhile, that holder will notice its loss.
-            _ => self.rename(&aside, TABLE).await.map(drop),
+            _ => self.rename(&aside, self.table).await.map(drop),
         }
     }
 
     /// Whether there was such a table to rename, and none of the new name.
     async fn rename(&self, from: &str, to: &str) -> Result<bool, LockError> {
-        let sql = format!("RENAME TABLE {} TO {} {}", self.table(from), self.table(to), self.on_cluster);
+        let sql =
+            format!("RENAME TABLE {} TO {} {}", self.qualified(from), self.qualified(to), self.on_cluster);
         match self.client.query(&sql, &[DDL_TIMEOUT]).await {
             Ok(_) => Ok(true),
             Err(error) if matches!(error.code(), Some(UNKNOWN_TABLE | TABLE_ALREADY_EXISTS)) => Ok(false),
@@ -175,11 +194,11 @@ impl<'c> Lock<'c> {
     }
 
     async fn drop_table(&self, table: &str) -> Result<(), LockError> {
-        let sql = format!("DROP TABLE IF EXISTS {} {}", self.table(table), self.on_cluster);
+        let sql = format!("DROP TABLE IF EXISTS {} {}", self.qualified(table), self.on_cluster);
         self.client.query(&sql, &[DDL_TIMEOUT]).await.map(drop).map_err(LockError::Query)
     }
 
-    fn table(&self, name: &str) -> String {
+    fn qualified(&self, name: &str) -> String {
         format!("{}.{}", quoted(self.database), quoted(name))
     }
 }
