@@ -7,6 +7,8 @@
 //! A member that waits for its sink owns nothing yet, and may be the only one there is. It tells the lag of the whole
 //! topic meanwhile ([`Backlog`]), so of a partition several members may speak: over members the maximum counts.
 
+pub mod command;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     convert::Infallible,

@@ -33,7 +33,9 @@ pub mod mimir;
 pub mod offsets;
 pub mod pipeline;
 pub mod replay;
+pub mod seek;
 pub mod sink;
+pub mod topics;
 
 /// What the program is called, in its logs, its environment variables and its reference page.
 pub const SERVICE: service_runtime::Service =

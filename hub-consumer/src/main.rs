@@ -8,7 +8,10 @@ use hub_consumer::{
     audit::{self, AuditArgs, Outcome},
     config::HubConfig,
     heap,
+    lag::{self, command::LagArgs},
     replay::{self, ReplayArgs},
+    seek::{self, SeekArgs},
+    topics::{self, TopicsArgs},
 };
 use service_runtime::{RunArgs, Runtime};
 
@@ -35,6 +38,13 @@ enum Command {
     },
     /// Store what ClickHouse lacks of a range of the topics, and nothing else. Exits as `audit` does.
     Replay(ReplayArgs),
+    /// Show how far every group is behind, in records and seconds, and when it will be through.
+    Lag(LagArgs),
+    /// Move a group to another place in its topic. Its hubs have to be stopped.
+    Seek(SeekArgs),
+    /// Create the topics of the configuration and their dead-letter topics, or check those that are there. Exits with 1 when one
+    /// is not as it should be.
+    Topics(TopicsArgs),
     /// Count that every committed record of logs and traces is stored or dead-lettered, once. Exits with 0 when all is, with
     /// 1 when records are missing or doubled, with 2 when that cannot be known.
     Audit(AuditArgs),
@@ -51,6 +61,19 @@ fn main() -> ExitCode {
         Command::Replay(args) => {
             judged(&args.range.run, async |config, runtime| replay::run(config, runtime, &args).await)
         }
+        Command::Lag(args) => {
+            let run = args.run.clone();
+            service_runtime::run_once(&SERVICE, &run, HubConfig::read, async |config, runtime| {
+                lag::command::run(config, runtime, &args).await
+            })
+        }
+        Command::Seek(args) => {
+            let run = args.run.clone();
+            service_runtime::run_once(&SERVICE, &run, HubConfig::read, async |config, _| {
+                seek::run(config, &args).await
+            })
+        }
+        Command::Topics(args) => judged(&args.run, async |config, _| topics::run(config, &args).await),
         Command::Audit(args) => {
             judged(&args.run, async |config, runtime| audit::run(config, runtime, &args).await)
         }

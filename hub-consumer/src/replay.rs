@@ -149,9 +149,7 @@ pub async fn replay(mut config: HubConfig, runtime: Runtime, args: &ReplayArgs) 
     let hub = Hub::new(config, runtime)?;
     let client = Client::new(&clickhouse.http).context("set up the ClickHouse client")?;
     let on_cluster = clickhouse.schema.on_cluster();
-    let patience = Patience { stale_after: STALE, wait: Duration::ZERO };
-    let lock = Lock::acquire(&client, &clickhouse.database, &on_cluster, REPLAYS, patience).await;
-    let lock = lock.context("another replay is at work in this database; wait for its end")?;
+    let lock = lock(&client, &clickhouse, &on_cluster).await?;
     let lease = Lease::new(LEASE);
     lease.prove(BootTime::now());
     let done = tokio::select! {
@@ -160,6 +158,20 @@ pub async fn replay(mut config: HubConfig, runtime: Runtime, args: &ReplayArgs) 
     };
     lock.release().await.context("give the lock back")?;
     done
+}
+
+/// The lock on replays in the configured database.
+///
+/// # Errors
+/// A replay is at work, or the server cannot be asked.
+pub(crate) async fn lock<'c>(
+    client: &'c Client,
+    clickhouse: &'c ClickHouseConfig,
+    on_cluster: &'c str,
+) -> anyhow::Result<Lock<'c>> {
+    let patience = Patience { stale_after: STALE, wait: Duration::ZERO };
+    let lock = Lock::acquire(client, &clickhouse.database, on_cluster, REPLAYS, patience).await;
+    lock.context("another replay is at work in this database; wait for its end")
 }
 
 /// Keeps the lock young for as long as it is waited for.

@@ -2,10 +2,14 @@
 //!
 //! For tests, the demo and the operator's commands. Nothing here is called while records flow.
 
-use std::{panic::AssertUnwindSafe, time::Duration};
+use std::{
+    collections::BTreeMap,
+    panic::AssertUnwindSafe,
+    time::{Duration, Instant},
+};
 
 use rdkafka::{
-    TopicPartitionList,
+    Message, TopicPartitionList,
     admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication, TopicResult},
     client::{Client, ClientContext, DefaultClientContext},
     config::FromClientConfig,
@@ -105,7 +109,7 @@ pub async fn delete_records(
 /// No broker answers in time, or the topic does not exist.
 pub async fn watermarks(connection: &ConnectionConfig, topic: &str) -> Result<Vec<Watermarks>, LookupError> {
     let topic = topic.to_owned();
-    blocking(connection.clone(), None, move |client| watermarks_of(client.client(), &topic)).await
+    blocking(connection.clone(), None, move |client| watermarks_of(client, &topic)).await
 }
 
 /// A group's committed position of every partition of a topic, in order; `None` where it has none.
@@ -165,6 +169,102 @@ pub async fn offsets_at(
     .await
 }
 
+/// The broker's timestamp of the first record at or behind each of these positions, in milliseconds since the epoch; of
+/// partitions without such a record, and of those that say nothing within `patience`, nothing.
+///
+/// # Errors
+/// The positions cannot be read at all.
+pub async fn timestamps_at(
+    connection: &ConnectionConfig,
+    topic: &str,
+    positions: &[(i32, i64)],
+    patience: Duration,
+) -> Result<BTreeMap<i32, i64>, LookupError> {
+    let (connection, topic, positions) = (connection.clone(), topic.to_owned(), positions.to_vec());
+    let looking = tokio::task::spawn_blocking(move || {
+        let mut settings = connection.client_config();
+        settings
+            // A name is required; no group of that name is ever joined.
+            .set("group.id", "eventline-admin")
+            .set("enable.auto.commit", "false")
+            .set("auto.offset.reset", "earliest")
+            // One batch of each partition is all that is wanted.
+            .set("max.partition.fetch.bytes", "16384")
+            .set("fetch.wait.max.ms", "10")
+            .set("queued.min.messages", "1");
+        let client: BaseConsumer = settings.create().map_err(refused)?;
+        let mut list = TopicPartitionList::with_capacity(positions.len());
+        for (partition, offset) in &positions {
+            list.add_partition_offset(&topic, *partition, Offset::Offset(*offset)).map_err(refused)?;
+        }
+        client.assign(&list).map_err(refused)?;
+        let (mut found, deadline) = (BTreeMap::new(), Instant::now() + patience);
+        while found.len() < positions.len() && Instant::now() < deadline {
+            let Some(Ok(message)) = client.poll(Duration::from_millis(20)) else { continue };
+            let Some(timestamp) = message.timestamp().to_millis() else { continue };
+            if found.insert(message.partition(), timestamp).is_none() {
+                let mut done = TopicPartitionList::with_capacity(1);
+                done.add_partition(&topic, message.partition());
+                client.pause(&done).map_err(refused)?;
+            }
+        }
+        Ok(found)
+    });
+    looking.await.unwrap_or(Err(LookupError::Closed))
+}
+
+/// Who is in a group: the partitions of `topic` that each member has, by the member's host and id. Of members whose
+/// assignment is in a form that is not known, nothing.
+///
+/// # Errors
+/// No broker answers in time.
+pub async fn owners(
+    connection: &ConnectionConfig,
+    group_id: &str,
+    topic: &str,
+) -> Result<BTreeMap<i32, String>, LookupError> {
+    let (group_id, topic) = (group_id.to_owned(), topic.to_owned());
+    blocking(connection.clone(), None, move |client| {
+        let groups = client.client().fetch_group_list(Some(&group_id), REQUEST_TIMEOUT).map_err(refused)?;
+        let members = groups.groups().iter().flat_map(|group| group.members());
+        let mut owners = BTreeMap::new();
+        for member in members {
+            let assignment = member.assignment().unwrap_or_default();
+            for partition in assigned(assignment, &topic).unwrap_or_default() {
+                owners.insert(partition, format!("{} {}", member.client_host(), member.id()));
+            }
+        }
+        Ok(owners)
+    })
+    .await
+}
+
+/// The partitions of a topic in an assignment of the consumer protocol: `version: i16, topics: i32 × (name: string, partitions:
+/// i32 × i32)`, numbers big-endian, strings with an `i16` length.
+fn assigned(bytes: &[u8], topic: &str) -> Option<Vec<i32>> {
+    let mut rest = bytes.get(2..)?;
+    let mut partitions = Vec::new();
+    for _ in 0..take_i32(&mut rest)? {
+        let (length, after) = rest.split_first_chunk::<2>()?;
+        let length = usize::try_from(i16::from_be_bytes(*length)).ok()?;
+        let name = after.get(..length)?;
+        rest = after.get(length..)?;
+        for _ in 0..take_i32(&mut rest)? {
+            let partition = take_i32(&mut rest)?;
+            if name == topic.as_bytes() {
+                partitions.push(partition);
+            }
+        }
+    }
+    Some(partitions)
+}
+
+fn take_i32(bytes: &mut &[u8]) -> Option<i32> {
+    let (number, rest) = bytes.split_first_chunk::<4>()?;
+    *bytes = rest;
+    Some(i32::from_be_bytes(*number))
+}
+
 /// The cluster's own id, which changes when the cluster is made anew; part of a record's identity beside topic,
 /// partition and offset.
 ///
@@ -195,16 +295,34 @@ pub async fn topic_setting(
     Ok(found.get(name).and_then(|entry| entry.value.clone()))
 }
 
-pub(crate) fn watermarks_of<C: ClientContext>(
-    client: &Client<C>,
+/// Two requests for each broker, however many partitions there are.
+pub(crate) fn watermarks_of<C: ConsumerContext>(
+    client: &BaseConsumer<C>,
     topic: &str,
 ) -> Result<Vec<Watermarks>, LookupError> {
-    let mut all = Vec::new();
-    for partition in partitions_of(client, topic)? {
-        let (low, high) = client.fetch_watermarks(topic, partition, REQUEST_TIMEOUT).map_err(refused)?;
-        all.push(Watermarks { partition, low, high });
-    }
-    Ok(all)
+    let partitions = partitions_of(client.client(), topic)?;
+    let ends = |which: Offset| {
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        for partition in &partitions {
+            list.add_partition_offset(topic, *partition, which).map_err(refused)?;
+        }
+        // The protocol asks for the ends of a log by two times that cannot be.
+        let answer = client.offsets_for_times(list, REQUEST_TIMEOUT).map_err(refused)?;
+        let mut found = BTreeMap::new();
+        for element in answer.elements() {
+            element.error().map_err(refused)?;
+            found.insert(element.partition(), element.offset().to_raw().unwrap_or(0).max(0));
+        }
+        Ok(found)
+    };
+    let (lows, highs) = (ends(Offset::Beginning)?, ends(Offset::End)?);
+    let at = |found: &BTreeMap<i32, i64>, partition| found.get(partition).copied().unwrap_or(0);
+    let all = partitions.iter().map(|partition| Watermarks {
+        partition: *partition,
+        low: at(&lows, partition),
+        high: at(&highs, partition),
+    });
+    Ok(all.collect())
 }
 
 pub(crate) fn committed_of<C: ConsumerContext>(

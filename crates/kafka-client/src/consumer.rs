@@ -228,7 +228,7 @@ impl Consumer {
         topic: &str,
     ) -> impl Future<Output = Result<Vec<Watermarks>, LookupError>> + Send + 'static {
         let topic = topic.to_owned();
-        self.lookup(move |client| admin::watermarks_of(client.client(), &topic))
+        self.lookup(move |client| admin::watermarks_of(client, &topic))
     }
 
     /// The group's committed position of every partition of a topic, owned or not.

@@ -138,8 +138,8 @@ impl AuditArgs {
             Some(last) => Some(Position::Time(Timestamp::now() - last)),
             None => self.from,
         };
-        let from = self.resolve(config, from, &ends).await?;
-        let to = self.resolve(config, self.to, &ends).await?;
+        let from = AuditArgs::resolve(config, from, &ends).await?;
+        let to = AuditArgs::resolve(config, self.to, &ends).await?;
         let committed: BTreeMap<i32, i64> = committed
             .into_iter()
             .filter_map(|(partition, position)| Some((partition, position?.offset)))
@@ -161,8 +161,7 @@ impl AuditArgs {
     }
 
     /// A position as an offset of every partition.
-    async fn resolve(
-        &self,
+    pub(crate) async fn resolve(
         config: &SignalConfig,
         position: Option<Position>,
         ends: &[Watermarks],

@@ -226,9 +226,11 @@ pub(in crate::faults) async fn retention_passes(arena: &mut Arena, repeats: u32)
         let sees = format!("\"lost\":{}", first_left - position);
         let hub = hubs.line.hub.as_ref().context("the hub runs")?;
         outcome.check(hub.has_logged(&sees, PATIENCE).await?, format!("round {round}: the hub says {sees}"));
-        let ready = hubs.line.hub_answer("/readyz").await?;
-        outcome
-            .check(ready.contains("not in the log any more"), format!("round {round}: not ready: {ready}"));
+        wait_for("the hub to say that it is not ready", async || {
+            let answer = hubs.line.hub_answer("/readyz").await?;
+            Ok(if answer.contains("not in the log any more") { Ok(()) } else { Err(answer) })
+        })
+        .await?;
         let still = hubs.line.committed(Signal::Logs).await?;
         outcome.check(still.contains(&(0, position)), format!("round {round}: {still:?}, not {position}"));
         hubs.line.stop_hub().await?;
