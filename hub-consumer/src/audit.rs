@@ -32,7 +32,7 @@ use self::{
 };
 pub(crate) use self::{range::Span, report::Reading};
 pub use self::{
-    range::{AuditArgs, Position},
+    range::{AuditArgs, Position, stored_signal},
     report::{Finding, Partition, Report},
 };
 use crate::{

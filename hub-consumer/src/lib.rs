@@ -32,6 +32,7 @@ pub mod metrics;
 pub mod mimir;
 pub mod offsets;
 pub mod pipeline;
+pub mod redrive;
 pub mod replay;
 pub mod seek;
 pub mod sink;

@@ -9,6 +9,7 @@ use hub_consumer::{
     config::HubConfig,
     heap,
     lag::{self, command::LagArgs},
+    redrive::{self, RedriveArgs},
     replay::{self, ReplayArgs},
     seek::{self, SeekArgs},
     topics::{self, TopicsArgs},
@@ -40,6 +41,8 @@ enum Command {
     Replay(ReplayArgs),
     /// Show how far every group is behind, in records and seconds, and when it will be through.
     Lag(LagArgs),
+    /// Send dead letters of logs and traces through the pipeline again, after a fix. Exits with 1 when some came back.
+    Redrive(RedriveArgs),
     /// Move a group to another place in its topic. Its hubs have to be stopped.
     Seek(SeekArgs),
     /// Create the topics of the configuration and their dead-letter topics, or check those that are there. Exits with 1 when one
@@ -66,6 +69,9 @@ fn main() -> ExitCode {
             service_runtime::run_once(&SERVICE, &run, HubConfig::read, async |config, runtime| {
                 lag::command::run(config, runtime, &args).await
             })
+        }
+        Command::Redrive(args) => {
+            judged(&args.run, async |config, runtime| redrive::run(config, runtime, &args).await)
         }
         Command::Seek(args) => {
             let run = args.run.clone();

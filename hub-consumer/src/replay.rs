@@ -13,7 +13,7 @@
 //!
 //! Memory: that of an audit, [`READ_AHEAD`] records and a block for each of `--parallel` partitions.
 
-mod feed;
+pub(crate) mod feed;
 
 use std::time::Duration;
 
@@ -50,7 +50,7 @@ const READ_AHEAD: usize = 256;
 /// How often the lock is made young.
 const RENEW: Duration = Duration::from_secs(10);
 /// For how long a lock that was seen to be ours lets inserts be sent.
-const LEASE: Duration = Duration::from_secs(45);
+pub(crate) const LEASE: Duration = Duration::from_secs(45);
 /// A lock of this age has nobody who makes it young.
 const STALE: Duration = Duration::from_secs(120);
 /// How often it is asked whether the server still inserts into the range.
@@ -175,7 +175,7 @@ pub(crate) async fn lock<'c>(
 }
 
 /// Keeps the lock young for as long as it is waited for.
-async fn keep(lock: &Lock<'_>, lease: &Lease) -> LockError {
+pub(crate) async fn keep(lock: &Lock<'_>, lease: &Lease) -> LockError {
     loop {
         tokio::time::sleep(RENEW).await;
         let since = BootTime::now();

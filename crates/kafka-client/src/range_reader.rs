@@ -48,6 +48,8 @@ pub struct RangeRecord<'a> {
     pub offset: i64,
     /// The broker's timestamp, milliseconds since the epoch.
     pub timestamp_ms: Option<i64>,
+    /// Its key, if any.
+    pub key: Option<&'a [u8]>,
     /// Its value; a record without one reads as empty.
     pub value: &'a [u8],
     /// Its headers in order; one without a value reads as empty.
@@ -174,6 +176,7 @@ impl RangeReader {
                     see(&RangeRecord {
                         offset: message.offset(),
                         timestamp_ms: message.timestamp().to_millis(),
+                        key: message.key(),
                         value: message.payload().unwrap_or_default(),
                         headers,
                     });

@@ -40,6 +40,10 @@ pub mod dead_letter {
     pub const SOURCE_TIMESTAMP: &str = "eventline-dlq-source-timestamp";
     /// The encoded size of what was given up, in bytes, when the value holds only its head.
     pub const ORIGINAL_BYTES: &str = "eventline-dlq-original-bytes";
+    /// How often the record was sent through the pipeline again and came back; absent for 0.
+    pub const ATTEMPTS: &str = "eventline-dlq-attempts";
+    /// What all of these begin with.
+    pub const PREFIX: &str = "eventline-dlq-";
 }
 
 /// How a record's value is encoded.

@@ -17,7 +17,7 @@ pub struct AuditArgs {
     #[command(flatten)]
     pub run: RunArgs,
     /// Only this signal: `logs` or `traces`; both when not given.
-    #[arg(long, value_parser = signal)]
+    #[arg(long, value_parser = stored_signal)]
     pub signal: Option<Signal>,
     /// Only this topic, one of those that the configuration names.
     #[arg(long)]
@@ -91,7 +91,8 @@ impl FromStr for Position {
     }
 }
 
-fn signal(text: &str) -> Result<Signal, String> {
+/// A signal whose records are in ClickHouse.
+pub fn stored_signal(text: &str) -> Result<Signal, String> {
     match text {
         "logs" => Ok(Signal::Logs),
         "traces" => Ok(Signal::Traces),

@@ -202,14 +202,14 @@ fn read(
     Ok(())
 }
 
-fn origin(topic: &Arc<str>, partition: i32, record: &RangeRecord<'_>) -> Origin {
+pub(crate) fn origin(topic: &Arc<str>, partition: i32, record: &RangeRecord<'_>) -> Origin {
     let headers = record.headers.iter();
     Origin {
         topic: Arc::clone(topic),
         partition,
         offset: record.offset,
         timestamp_ms: record.timestamp_ms,
-        key: None,
+        key: record.key.map(Bytes::copy_from_slice),
         value: Bytes::copy_from_slice(record.value),
         headers: headers.map(|(name, value)| ((*name).to_owned(), Bytes::copy_from_slice(value))).collect(),
         credit: None,

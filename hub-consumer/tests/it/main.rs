@@ -17,4 +17,5 @@ mod native_block;
 mod operate;
 mod oracle;
 mod pipeline;
+mod redrive;
 mod replay;
