@@ -14,7 +14,8 @@
 //!    - All: settled.
 //!    - Not all: insert again with the same token, which completes what is missing and drops what is there; then read back.
 //!    - Still not all, though that insert was confirmed: the server has the token and lost the rows. *Repair*: once it runs no
-//!      insert for the partition, insert exactly the missing rows under a token of their own; then read back.
+//!      insert of the range, insert exactly the missing rows under a token of their own; then read back. A repair that was
+//!      confirmed and is not there was lost the same way, and the next one has another token.
 //! 6. *Take over* a partition: an intent in the committed metadata names the range that may be stored. Form exactly that block
 //!    again, and begin with 5. A fingerprint that differs means that the log is another one: what is there of the old content
 //!    does not count.
@@ -130,7 +131,11 @@ pub enum Stored {
 
 /// Where the insertion of one block stands: the one place that decides what to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Insertion(State);
+pub struct Insertion {
+    state: State,
+    /// Repairs that were confirmed, which number their tokens.
+    repairs: u32,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum State {
@@ -150,27 +155,29 @@ enum State {
 impl Insertion {
     /// A block that nobody can have tried before.
     pub fn new() -> Insertion {
-        Insertion(State::Insert { is_in_doubt: false })
+        Insertion { state: State::Insert { is_in_doubt: false }, repairs: 0 }
     }
 
     /// A block that was announced before, with the same records, and not so long ago that its token may be forgotten.
     pub fn announced_before() -> Insertion {
-        Insertion(State::ReadBack { is_token_spent: false, has_other_bounds: false })
+        let state = State::ReadBack { is_token_spent: false, has_other_bounds: false };
+        Insertion { state, repairs: 0 }
     }
 
     /// A block whose records may be stored, by whatever blocks.
     pub fn of_unknown_past() -> Insertion {
-        Insertion(State::ReadBack { is_token_spent: false, has_other_bounds: true })
+        let state = State::ReadBack { is_token_spent: false, has_other_bounds: true };
+        Insertion { state, repairs: 0 }
     }
 
     /// Whether nothing may be under way at the server when the table is read: what nobody announced here may still come.
     pub fn needs_quiet(&self) -> bool {
-        matches!(self.0, State::ReadBack { has_other_bounds: true, .. })
+        matches!(self.state, State::ReadBack { has_other_bounds: true, .. })
     }
 
     /// What to do next.
     pub fn step(&self) -> Step {
-        match self.0 {
+        match self.state {
             State::Insert { .. } => Step::Insert,
             State::ReadBack { .. } => Step::ReadBack,
             State::Repair => Step::Repair,
@@ -180,8 +187,8 @@ impl Insertion {
 
     /// The insert of [`Step::Insert`] has ended.
     pub fn inserted(&mut self, outcome: Outcome) {
-        let State::Insert { is_in_doubt } = self.0 else { return };
-        self.0 = match outcome {
+        let State::Insert { is_in_doubt } = self.state else { return };
+        self.state = match outcome {
             Outcome::Confirmed if !is_in_doubt => State::Settled,
             Outcome::Confirmed => State::ReadBack { is_token_spent: true, has_other_bounds: false },
             Outcome::NotStored => State::Insert { is_in_doubt },
@@ -191,8 +198,8 @@ impl Insertion {
 
     /// The table was read.
     pub fn read_back(&mut self, stored: Stored) {
-        let State::ReadBack { is_token_spent, has_other_bounds } = self.0 else { return };
-        self.0 = match stored {
+        let State::ReadBack { is_token_spent, has_other_bounds } = self.state else { return };
+        self.state = match stored {
             Stored::Whole => State::Settled,
             _ if is_token_spent => State::Repair,
             Stored::Part if has_other_bounds => State::Repair,
@@ -202,10 +209,16 @@ impl Insertion {
         };
     }
 
-    /// The insert of [`Step::Repair`] has ended, however: the table says what came of it.
-    pub fn repaired(&mut self) {
-        if self.0 == State::Repair {
-            self.0 = State::ReadBack { is_token_spent: true, has_other_bounds: true };
+    /// Distinguishes the token of the next repair.
+    pub fn repairs(&self) -> u32 {
+        self.repairs
+    }
+
+    /// The insert of [`Step::Repair`] has ended. Whatever the answer, the table says what came of it.
+    pub fn repaired(&mut self, outcome: Outcome) {
+        if self.state == State::Repair && outcome != Outcome::NotStored {
+            self.repairs += u32::from(outcome == Outcome::Confirmed);
+            self.state = State::ReadBack { is_token_spent: true, has_other_bounds: true };
         }
     }
 }

@@ -73,8 +73,9 @@ pub trait Sink: Send + Sync + 'static {
         async { Ok(true) }
     }
 
-    /// A request of these rows of the fragments; `None` when there are none.
-    fn seal_missing(&self, _: &[Fragment], _: &Missing, _: u64) -> Option<Sealed<Self::Request>> {
+    /// A request of these rows of the fragments, under a token for this announcement and number of repairs; `None` when there
+    /// are none.
+    fn seal_missing(&self, _: &[Fragment], _: &Missing, _: u64, _: u32) -> Option<Sealed<Self::Request>> {
         None
     }
 

@@ -77,11 +77,10 @@ impl<S: Sink> Delivery<S> {
                     verdict
                 }
                 Step::Repair => match self.repair(&task.fragments, missing.as_ref(), &claim).await {
-                    Some(verdict @ (Verdict::Stored { .. } | Verdict::Unknown { .. })) => {
-                        claim.insertion.repaired();
+                    Some(verdict) => {
+                        claim.insertion.repaired(outcome_of(&verdict));
                         verdict
                     }
-                    Some(verdict) => verdict,
                     None => {
                         tokio::time::sleep(QUIET_LOOK).await;
                         continue;
@@ -157,7 +156,9 @@ impl<S: Sink> Delivery<S> {
             Ok(false) => return None,
             Err(verdict) => return Some(verdict),
         }
-        let seal = |missing: &Missing| self.sink.seal_missing(fragments, missing, claim.announced_at);
+        let repairs = claim.insertion.repairs();
+        let seal =
+            |missing: &Missing| self.sink.seal_missing(fragments, missing, claim.announced_at, repairs);
         let Some(repair) = missing.and_then(seal) else { return Some(Verdict::Stored { refused: None }) };
         warn!(rows = repair.items, "rows that may have been stored before are missing; they are inserted");
         claim.lease.hold().await;

@@ -5,10 +5,10 @@
 //! by itself, as ClickHouse does. A member is the protocol as the pipeline runs it: [`Insertion`] and [`Intent`] are the real
 //! ones. From every state every possible event is tried; budgets bound how often faults strike.
 //!
-//! A world in which nothing is left to do must hold each row once. The mutations at the end leave one step of the protocol
-//! out each, and the same exploration must find a row that is lost or doubled.
+//! A world in which nothing is left to do must hold each row once, and from every world such a one can be reached. The mutations at the end leave one step of the protocol
+//! out each, and the same exploration must find a row that is lost or doubled, or a world without an end.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, hash_map::Entry};
 
 use super::{Insertion, Intent, Outcome, Step, Stored};
 
@@ -43,6 +43,8 @@ enum Mutation {
     TrustOldTokens,
     /// The server forgets tokens at once.
     NoTokens,
+    /// Every repair of the same rows has the same token.
+    ShareRepairs,
 }
 
 /// Block, content, and the number of the announcement.
@@ -114,7 +116,8 @@ struct World {
 
 struct Explorer {
     mutation: Mutation,
-    seen: HashSet<World>,
+    /// All worlds, numbered.
+    seen: HashMap<World, u32>,
     broken: Option<World>,
 }
 
@@ -192,30 +195,58 @@ fn token(block: i64, content: u8, announcement: u8, mutation: Mutation) -> Token
 }
 
 /// A repair's token says which rows it brings.
-fn repair_token(block: i64, missing: [bool; DAYS], announcement: u8) -> Token {
+fn repair_token(block: i64, missing: [bool; DAYS], announcement: u8, repairs: u32) -> Token {
     let set = missing.iter().rev().fold(0, |bits, day| bits << 1 | u8::from(*day));
-    (block + 100, set, announcement)
+    (block + 100 * (1 + i64::from(repairs)), set, announcement)
 }
 
 impl Explorer {
     fn explore(mutation: Mutation) -> Explorer {
-        let mut explorer = Explorer { mutation, seen: HashSet::new(), broken: None };
-        let mut open = vec![World::new()];
-        while let Some(world) = open.pop() {
-            if explorer.broken.is_some() || !explorer.seen.insert(world.clone()) {
-                continue;
-            }
+        let mut explorer = Explorer { mutation, seen: HashMap::new(), broken: None };
+        // From which worlds each can be come to, by their numbers.
+        let mut before: Vec<Vec<u32>> = Vec::new();
+        let mut ends = Vec::new();
+        let mut open = vec![(World::new(), None)];
+        while let Some((world, parent)) = open.pop() {
+            let number = explorer.seen.len() as u32;
+            let number = match explorer.seen.entry(world.clone()) {
+                Entry::Occupied(known) => {
+                    before[*known.get() as usize].extend(parent);
+                    continue;
+                }
+                Entry::Vacant(new) => *new.insert(number),
+            };
+            before.push(parent.into_iter().collect());
             if world.is_doubled() || (world.is_over() && !world.is_right()) {
                 explorer.broken = Some(world);
-                continue;
+                return explorer;
             }
+            if world.is_over() {
+                ends.push(number);
+            }
+            let mut next = Vec::new();
             for who in 0..2 {
-                explorer.member_steps(&world, who, &mut open);
+                explorer.member_steps(&world, who, &mut next);
             }
-            explorer.server_steps(&world, &mut open);
-            explorer.faults(&world, &mut open);
+            explorer.server_steps(&world, &mut next);
+            explorer.faults(&world, &mut next);
+            open.extend(next.into_iter().map(|next| (next, Some(number))));
         }
+        explorer.find_stuck(&before, ends);
         explorer
+    }
+
+    /// A world from which no end can be reached is as broken as one that lost a row.
+    fn find_stuck(&mut self, before: &[Vec<u32>], ends: Vec<u32>) {
+        let mut reaches_end = vec![false; before.len()];
+        let mut open = ends;
+        while let Some(number) = open.pop() {
+            if !std::mem::replace(&mut reaches_end[number as usize], true) {
+                open.extend(&before[number as usize]);
+            }
+        }
+        let stuck = self.seen.iter().find(|(_, number)| !reaches_end[**number as usize]);
+        self.broken = stuck.map(|(world, _)| world.clone());
     }
 
     /// What a member can do next, with every answer that it can get.
@@ -318,15 +349,21 @@ impl Explorer {
                         return;
                     }
                     let missing = world.rows[block as usize].map(|rows| rows == 0);
+                    let repairs = match self.mutation {
+                        Mutation::ShareRepairs => 0,
+                        _ => insertion.repairs(),
+                    };
                     let running = Running {
-                        token: repair_token(block, missing, announcement),
+                        token: repair_token(block, missing, announcement, repairs),
                         block,
                         content: world.content,
                         days: missing,
                     };
-                    self.answers(world, &running, &mut |world, _| {
+                    self.answers(world, &running, &mut |world, outcome| {
                         let mut insertion = insertion;
-                        insertion.repaired();
+                        // The number would grow for ever.
+                        let is_counted = self.mutation != Mutation::ShareRepairs;
+                        insertion.repaired(if is_counted { outcome } else { Outcome::Unknown });
                         go(world, Doing::Storing { block, insertion, announcement });
                     });
                 }
@@ -445,7 +482,7 @@ impl Explorer {
 fn no_interleaving_loses_or_doubles_a_row() {
     let explorer = Explorer::explore(Mutation::None);
     assert!(explorer.broken.is_none(), "{:#?}", explorer.broken);
-    let over = explorer.seen.iter().filter(|world| world.is_over()).count();
+    let over = explorer.seen.keys().filter(|world| world.is_over()).count();
     assert!(over > 100 && explorer.seen.len() > 10_000, "{} worlds, {over} ends", explorer.seen.len());
 }
 
@@ -463,6 +500,7 @@ fn every_step_that_is_left_out_is_found() {
         Mutation::ForgetDoubt,
         Mutation::TrustOldTokens,
         Mutation::NoTokens,
+        Mutation::ShareRepairs,
     ] {
         let explorer = Explorer::explore(mutation);
         assert!(explorer.broken.is_some(), "{mutation:?} is not found in {} worlds", explorer.seen.len());

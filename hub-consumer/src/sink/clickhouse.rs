@@ -217,8 +217,9 @@ impl<R: Rows> Sink for TableSink<R> {
         fragments: &[Fragment],
         missing: &Missing,
         announced_at: u64,
+        repairs: u32,
     ) -> Option<Sealed<Insert>> {
-        self.encode_missing(fragments, missing, announced_at)
+        self.encode_missing(fragments, missing, announced_at, repairs)
     }
 
     /// A record is inserted whole or not at all: its rows carry its offset, and a replay counts them by it.

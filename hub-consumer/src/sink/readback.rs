@@ -96,6 +96,7 @@ impl<R: Rows> TableSink<R> {
         fragments: &[Fragment],
         missing: &Missing,
         announced_at: u64,
+        repairs: u32,
     ) -> Option<Sealed<Insert>> {
         let mut block = self.decoded(fragments);
         let target = self.target();
@@ -104,7 +105,7 @@ impl<R: Rows> TableSink<R> {
             items = block.encode_only(target.columns(), |row| missing.contains(row), to);
         });
         let whole = self.token(&block, fragments, announced_at)?;
-        let token = format!("{whole}/missing-{:016x}", digest(missing));
+        let token = format!("{whole}/missing-{:016x}-{repairs}", digest(missing));
         let times = Times::of(block.timestamps());
         (items > 0).then(|| Sealed { request: Insert { target, body, token, times }, items: items as u64 })
     }
