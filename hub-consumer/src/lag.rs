@@ -32,6 +32,9 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// Between two updates of the gauges.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
+/// A question for the ends, and when it was asked.
+type Looking = (Instant, JoinHandle<Result<Vec<Watermarks>, LookupError>>);
+
 /// Measures the lag of one topic.
 #[derive(Debug)]
 pub struct LagProbe {
@@ -39,7 +42,7 @@ pub struct LagProbe {
     ends: BTreeMap<i32, Watermarks>,
     /// When they were asked for.
     ends_of: Option<Instant>,
-    looking: Option<(Instant, JoinHandle<Result<Vec<Watermarks>, LookupError>>)>,
+    looking: Option<Looking>,
     look_at: Instant,
     report_at: Instant,
 }

@@ -103,7 +103,7 @@ pub type Summary = BTreeMap<String, Fates>;
 #[allow(clippy::print_stdout, reason = "the summary is the answer of the command")]
 pub async fn run(config: HubConfig, runtime: Runtime, args: &RedriveArgs) -> anyhow::Result<Outcome> {
     let shutdown = runtime.shutdown();
-    let redriving = redrive(config, runtime, args);
+    let redriving = Box::pin(redrive(config, runtime, args));
     let interrupted = "redrive was interrupted; run it again, what is stored is found";
     let summary = shutdown.run_until_cancelled(redriving).await.context(interrupted)??;
     if args.json {
@@ -140,7 +140,7 @@ pub async fn redrive(config: HubConfig, runtime: Runtime, args: &RedriveArgs) ->
     let client = Client::new(&clickhouse.http).context("set up the ClickHouse client")?;
     let on_cluster = clickhouse.schema.on_cluster();
     let lease = Lease::new(replay::LEASE);
-    let all = async {
+    let all = Box::pin(async {
         let mut summary = Summary::new();
         for signal in &signals {
             let letters = Letters::find(signal, args).await;
@@ -150,34 +150,22 @@ pub async fn redrive(config: HubConfig, runtime: Runtime, args: &RedriveArgs) ->
             if args.dry_run {
                 continue;
             }
+            let (hub, clickhouse, summary) = (&hub, &clickhouse, &mut summary);
             let redriven = match signal.signal {
                 Signal::Logs => {
-                    redrive_topic::<LogRows>(
-                        &hub,
-                        &clickhouse,
-                        &clickhouse.logs_table,
-                        letters,
-                        &lease,
-                        &mut summary,
-                    )
-                    .await
+                    let table = &clickhouse.logs_table;
+                    Box::pin(redrive_topic::<LogRows>(hub, clickhouse, table, letters, &lease, summary)).await
                 }
                 Signal::Traces | Signal::Metrics => {
-                    redrive_topic::<SpanRows>(
-                        &hub,
-                        &clickhouse,
-                        &clickhouse.traces_table,
-                        letters,
-                        &lease,
-                        &mut summary,
-                    )
-                    .await
+                    let table = &clickhouse.traces_table;
+                    Box::pin(redrive_topic::<SpanRows>(hub, clickhouse, table, letters, &lease, summary))
+                        .await
                 }
             };
             redriven.with_context(|| format!("redrive the dead letters of `{}`", signal.topic))?;
         }
         Ok(summary)
-    };
+    });
     if args.dry_run {
         return all.await;
     }

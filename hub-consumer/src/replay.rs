@@ -103,7 +103,7 @@ pub struct Replayed {
 /// It cannot be done, or not to its end: what is stored until then is found by the next replay.
 pub async fn run(config: HubConfig, runtime: Runtime, args: &ReplayArgs) -> anyhow::Result<Outcome> {
     let shutdown = runtime.shutdown();
-    let replaying = replay(config, runtime, args);
+    let replaying = Box::pin(replay(config, runtime, args));
     let interrupted = "replay was interrupted; run it again, it goes on where this one stopped";
     let replayed = shutdown.run_until_cancelled(replaying).await.context(interrupted)??;
     let is_complete = replayed.audit.complete;

@@ -78,7 +78,7 @@ impl Attached {
     /// How many calls were tampered with.
     #[must_use]
     pub fn injected(&self) -> usize {
-        self.met().matches("INJECTED").count()
+        ["INJECTED", "DELAYED"].iter().map(|mark| self.met().matches(mark).count()).sum()
     }
 }
 
