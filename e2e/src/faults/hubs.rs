@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use devstack::{Endpoints, Part, Proxy, Server, Stack, StackOptions};
-use kafka_client::{OutgoingRecord, Producer, ProducerConfig, admin};
-use telemetry_wire::{Signal, dead_letter_topic};
+use kafka_client::{OffsetRange, OutgoingRecord, Producer, ProducerConfig, RangeReader, Watermarks, admin};
+use telemetry_wire::{Signal, dead_letter_topic, headers::dead_letter};
 
 use super::arena::Arena;
 use super::ledger::Ledger;
@@ -188,14 +188,34 @@ impl Hubs {
         Ok(offsets)
     }
 
-    /// Dead letters of a signal.
+    /// Records of a signal that are in its dead letters, and the letters there are: one may be written twice when its partition
+    /// moves before it is committed.
     ///
     /// # Errors
     /// The broker does not answer.
-    pub async fn dead_letters(&self, signal: Signal) -> Result<i64> {
-        let topic = dead_letter_topic(&self.line.topic(signal));
-        let ends = admin::watermarks(&self.line.connection(), &topic).await.context("ask for watermarks")?;
-        Ok(ends.iter().map(|end| end.high - end.low).sum())
+    pub async fn dead_letters(&self, signal: Signal) -> Result<(i64, i64)> {
+        let (connection, topic) = (self.line.connection(), dead_letter_topic(&self.line.topic(signal)));
+        let ends = admin::watermarks(&connection, &topic).await.context("ask for watermarks")?;
+        let reading = tokio::task::spawn_blocking(move || {
+            let reader = RangeReader::new(&connection)?;
+            let (mut records, mut letters) = (BTreeSet::new(), 0);
+            for Watermarks { partition, low, high } in ends {
+                let range = OffsetRange { topic: topic.clone(), partition, from: low, to: high };
+                reader.read(&range, |letter| {
+                    letters += 1;
+                    let of = |name| {
+                        letter
+                            .headers
+                            .iter()
+                            .find(|(given, _)| *given == name)
+                            .map(|(_, value)| value.to_vec())
+                    };
+                    records.insert((of(dead_letter::SOURCE_PARTITION), of(dead_letter::SOURCE_OFFSET)));
+                })?;
+            }
+            anyhow::Ok((i64::try_from(records.len())?, letters))
+        });
+        reading.await.context("read the dead letters")?
     }
 
     /// Waits until the groups have committed everything.

@@ -39,9 +39,10 @@ pub(in crate::faults) async fn poisoned(arena: &mut Arena, repeats: u32) -> Resu
     }
     hubs.pause().await?;
     hubs.settled().await?;
-    let letters = hubs.dead_letters(Signal::Logs).await?;
-    outcome.check(letters == written, format!("{letters} dead letters of {written} poisoned records"));
-    outcome.note(format!("{letters} dead letters, one for each poisoned record"));
+    let (records, letters) = hubs.dead_letters(Signal::Logs).await?;
+    outcome.check(records == written, format!("dead letters of {records} records, {written} were poisoned"));
+    outcome
+        .note(format!("dead letters of all {records} poisoned records, {} of them twice", letters - records));
     hubs.judge(outcome).await
 }
 
@@ -65,8 +66,11 @@ pub(in crate::faults) async fn dead_letters_refused(arena: &mut Arena, repeats: 
         outcome.check(is_behind, format!("round {round}: {committed:?}, and {} is not written", offsets[0]));
         hubs.line.create_topics().await?;
         hubs.settled().await?;
-        let letters = hubs.dead_letters(Signal::Logs).await?;
-        outcome.check(letters == 2, format!("round {round}: {letters} dead letters of 2"));
+        let (records, letters) = hubs.dead_letters(Signal::Logs).await?;
+        outcome.check(
+            records == 2,
+            format!("round {round}: {letters} dead letters of {records} records, not 2"),
+        );
         hubs.line.stop_hub().await?;
     }
     // The letters of earlier rounds went with their topic; the audit is asked for the last one's.
@@ -87,9 +91,11 @@ pub(in crate::faults) async fn row_refused(arena: &mut Arena, repeats: u32) -> R
     }
     hubs.pause().await?;
     hubs.settled().await?;
-    let letters = hubs.dead_letters(Signal::Logs).await?;
-    outcome
-        .check(letters == i64::from(repeats), format!("{letters} dead letters of {repeats} refused records"));
+    let (records, letters) = hubs.dead_letters(Signal::Logs).await?;
+    outcome.check(
+        records == i64::from(repeats),
+        format!("{letters} letters of {records} records, {repeats} were refused"),
+    );
     hubs.judge(outcome).await
 }
 
