@@ -269,7 +269,7 @@ pub enum IsolationLevel {
 }
 
 impl ConsumerConfig {
-    /// 48 MiB handed out at most: a quarter of a second of what a core can store, and three times that in memory at most.
+    /// 48 MiB handed out at most.
     pub const DEFAULT_BUFFER_BYTES: u64 = 48 * 1024 * 1024;
     /// Two insert blocks of 50,000 log records of 336 bytes.
     pub const DEFAULT_PARTITION_BUFFER_BYTES: u64 = 32 * 1024 * 1024;
