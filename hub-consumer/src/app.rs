@@ -114,17 +114,13 @@ impl Hub {
 
     async fn run_signal(&self, signal: &SignalConfig) -> anyhow::Result<()> {
         match signal.signal {
-            Signal::Logs => self.run_table::<LogRows>(signal, |clickhouse| &clickhouse.logs_table).await,
-            Signal::Traces => self.run_table::<SpanRows>(signal, |clickhouse| &clickhouse.traces_table).await,
+            Signal::Logs => self.run_table::<LogRows>(signal).await,
+            Signal::Traces => self.run_table::<SpanRows>(signal).await,
             Signal::Metrics => self.run_mimir(signal).await,
         }
     }
 
-    async fn run_table<R: Rows>(
-        &self,
-        signal: &SignalConfig,
-        table: fn(&ClickHouseConfig) -> &String,
-    ) -> anyhow::Result<()> {
+    async fn run_table<R: Rows>(&self, signal: &SignalConfig) -> anyhow::Result<()> {
         let clickhouse = self.config.clickhouse.as_ref().context("clickhouse is not configured")?;
         let client = InsertClient::new(clickhouse).context("set up the ClickHouse client")?;
         let kafka = self.runtime.readiness().condition(names_of(signal.signal).0);
@@ -133,7 +129,7 @@ impl Hub {
         let Some(cluster) = self.keep_trying(ask, &kafka).await else { return Ok(()) };
         let ask = || async { refuse_compacted(connection, &signal.topic).await };
         let Some(()) = self.keep_trying(ask, &kafka).await else { return Ok(()) };
-        let config = table_config(&self.config, clickhouse, signal, table(clickhouse), cluster);
+        let config = table_config(&self.config, clickhouse, signal, cluster);
         let health = self.runtime.readiness().condition(match signal.signal {
             Signal::Logs => "clickhouse_logs",
             Signal::Traces | Signal::Metrics => "clickhouse_traces",
@@ -271,7 +267,7 @@ impl Hub {
         }
     }
 
-    fn signal_metrics(&self, signal: &SignalConfig) -> SignalMetrics {
+    pub(crate) fn signal_metrics(&self, signal: &SignalConfig) -> SignalMetrics {
         self.metrics.of(signal.signal)
     }
 }
@@ -281,11 +277,10 @@ pub(crate) fn table_config(
     config: &HubConfig,
     clickhouse: &ClickHouseConfig,
     signal: &SignalConfig,
-    table: &str,
     cluster: String,
 ) -> TableSinkConfig {
     TableSinkConfig {
-        table: table.to_owned(),
+        table: clickhouse.table_of(signal.signal).to_owned(),
         cluster,
         decode: DecodeSettings {
             topic: signal.topic.clone(),

@@ -32,7 +32,7 @@ use self::{
 };
 pub(crate) use self::{range::Span, report::Reading};
 pub use self::{
-    range::{AuditArgs, Position, stored_signal},
+    range::{AuditArgs, Position},
     report::{Finding, Partition, Report},
 };
 use crate::{
@@ -106,9 +106,9 @@ async fn audit_rows<R: Rows>(
 ) -> anyhow::Result<Vec<Partition>> {
     let clickhouse =
         config.clickhouse.as_ref().context("clickhouse is not configured; set clickhouse.url")?;
-    let name = if signal.signal == Signal::Logs { &clickhouse.logs_table } else { &clickhouse.traces_table };
     let letters = letters::read(signal, spans).await?;
-    let mut table = Table::open(clickhouse, name, &signal.topic, spans, deep).await?;
+    let mut table =
+        Table::open(clickhouse, clickhouse.table_of(signal.signal), &signal.topic, spans, deep).await?;
     let decode = DecodeSettings {
         topic: signal.topic.clone(),
         retention: clickhouse.retention(),

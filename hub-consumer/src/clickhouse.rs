@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use service_runtime::Section;
 use service_runtime::http_client::HttpClientConfig;
+use telemetry_wire::Signal;
 
 use compression::Compression;
 use migrate::SchemaConfig;
@@ -48,6 +49,14 @@ pub struct ClickHouseConfig {
 }
 
 impl ClickHouseConfig {
+    /// The table of a signal; metrics have none and are not asked about.
+    pub fn table_of(&self, signal: Signal) -> &str {
+        match signal {
+            Signal::Logs => &self.logs_table,
+            Signal::Traces | Signal::Metrics => &self.traces_table,
+        }
+    }
+
     /// Reads the section of the ClickHouse sink.
     pub fn read(section: &mut Section<'_>) -> ClickHouseConfig {
         let http = HttpClientConfig::read(section, "http://clickhouse:8123");

@@ -34,6 +34,7 @@ pub mod offsets;
 pub mod pipeline;
 pub mod redrive;
 pub mod replay;
+mod resend;
 pub mod seek;
 pub mod sink;
 pub mod topics;

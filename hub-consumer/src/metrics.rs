@@ -9,8 +9,7 @@
 //! Labels are bounded: `signal` has three values, `reason` and `outcome` are constants of this crate, `topic` and
 //! `partition` are those this member owns; gauges are removed with the assignment, `hub_records_lost_total` stays.
 
-use crate::intent::Stored;
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -23,6 +22,11 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 use telemetry_wire::Signal;
+
+use crate::{
+    intent::Stored,
+    mimir::{DROPS, reply::REFUSALS},
+};
 
 /// Outcome of records whose items are in the sink, or were refused by it item by item.
 pub const STORED: &str = "stored";
@@ -382,6 +386,30 @@ impl SignalMetrics {
             gauge.remove(&labels);
         }
         gauges.lag_seconds.remove(&labels);
+    }
+
+    /// Items that the sink has acknowledged so far.
+    pub fn stored(&self) -> u64 {
+        self.all.items_stored.get_or_create(&self.labels()).get()
+    }
+
+    /// Items that the sink has refused so far, by reason.
+    pub fn rejected(&self) -> BTreeMap<&'static str, u64> {
+        self.by_reason(&self.all.items_rejected, &REFUSALS)
+    }
+
+    /// Items that policy has left out so far, by reason.
+    pub fn dropped(&self) -> BTreeMap<&'static str, u64> {
+        self.by_reason(&self.all.items_dropped, &DROPS)
+    }
+
+    fn by_reason(
+        &self,
+        family: &Family<ReasonLabels, Counter>,
+        reasons: &[&'static str],
+    ) -> BTreeMap<&'static str, u64> {
+        let counted = |reason: &'static str| Some((reason, family.get(&self.reason(reason))?.get()));
+        reasons.iter().filter_map(|reason| counted(reason)).collect()
     }
 
     fn labels(&self) -> SignalLabels {

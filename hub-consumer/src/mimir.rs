@@ -44,6 +44,8 @@ use crate::{
 const PROTOBUF: HeaderValue = HeaderValue::from_static("application/x-protobuf");
 /// Mimir's own delays grow with this number, which counts from 1 at the first repetition.
 const RETRY_ATTEMPT: HeaderName = HeaderName::from_static("retry-attempt");
+/// Reasons for which metrics and samples are not sent.
+pub const DROPS: [&str; 3] = ["empty_metric", "delta_temporality", "too_old"];
 /// Read of an answer at most; the rest is not needed to classify it.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
@@ -132,9 +134,10 @@ impl MimirSink {
     }
 
     fn count_dropped(&self, dropped: Dropped) {
-        self.metrics.items_dropped("empty_metric", dropped.empty_metrics);
-        self.metrics.items_dropped("delta_temporality", dropped.delta_points);
-        self.metrics.items_dropped("too_old", dropped.old_points);
+        let counts = [dropped.empty_metrics, dropped.delta_points, dropped.old_points];
+        for (reason, count) in DROPS.into_iter().zip(counts) {
+            self.metrics.items_dropped(reason, count);
+        }
     }
 
     /// Samples before this, in nanoseconds since the epoch, are not sent.
@@ -191,6 +194,10 @@ impl Sink for MimirSink {
         let is_empty = block.requests.is_empty();
         let fits = block.bytes + bytes <= self.config.max_request_bytes.as_usize();
         is_empty || (fits && block.points < self.config.max_request_points.get())
+    }
+
+    fn items(&self, block: &MetricsBlock) -> u64 {
+        block.points
     }
 
     fn seal(&self, block: &mut MetricsBlock, _: &[Fragment], _: u64) -> Option<Sealed<MetricsRequest>> {

@@ -1,17 +1,17 @@
-//! `hub-consumer redrive`: sends dead letters of logs and traces through the pipeline again, once what was wrong is mended.
+//! `hub-consumer redrive`: sends dead letters through the pipeline again, once what was wrong is mended.
 //!
 //! A letter is stored as the record it was, under its old place in the topic: what is there already is found and not stored
-//! twice, and an audit counts the record as stored. What fails again becomes a new letter with a count of its attempts, and of
+//! twice, and an audit counts the record as stored. A sample that Mimir has it takes again without a word. What fails again becomes a new letter with a count of its attempts, and of
 //! several letters of one record the latest speaks. A run ends at the letters that there were at its beginning, so a record
 //! that can never be stored comes back once for each run, and not at all after `--max-attempts`.
 //!
-//! It works under the lock of [`crate::replay`], as a lease of every insert.
+//! Of logs and traces it works under the lock of [`crate::replay`], as a lease of every insert.
 //!
 //! Memory: 24 bytes for each letter of the topic, and [`CHUNK_BYTES`] of letters with their blocks.
 
 mod letters;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use anyhow::Context as _;
 use jiff::Timestamp;
@@ -21,17 +21,17 @@ use telemetry_wire::Signal;
 
 use self::letters::{Letter, Letters};
 use crate::{
-    app::{Hub, table_config},
+    app::Hub,
     audit::{Outcome, Position},
-    clickhouse::{ClickHouseConfig, client::Client, insert::InsertClient},
+    clickhouse::client::Client,
     config::{HubConfig, SignalConfig},
-    decode::{LogRows, Rows, SpanRows},
-    delivery::{Delivery, pinned::Claim},
-    intake,
+    decode::{LogRows, SpanRows},
     intent::Insertion,
     lease::{BootTime, Lease},
+    mimir::MimirSink,
     replay,
-    sink::{Fragment, Rebuilt, Sink as _, clickhouse::TableSink},
+    resend::{self, Limit, Resender, Settled},
+    sink::{Fragment, Sink},
 };
 
 /// Letters that are in memory at once.
@@ -43,8 +43,8 @@ pub struct RedriveArgs {
     /// Where the configuration is.
     #[command(flatten)]
     pub run: RunArgs,
-    /// Only this signal: `logs` or `traces`; both when not given.
-    #[arg(long, value_parser = crate::audit::stored_signal)]
+    /// Only this signal: `logs`, `traces` or `metrics`; all when not given.
+    #[arg(long, value_parser = crate::lag::command::signal)]
     pub signal: Option<Signal>,
     /// Only letters with this reason, such as `malformed`, `too_large` or `data`; may be given several times.
     #[arg(long = "reason", value_name = "WORD")]
@@ -102,10 +102,7 @@ pub type Summary = BTreeMap<String, Fates>;
 /// It cannot be done, or not to its end; doing it again is safe.
 #[allow(clippy::print_stdout, reason = "the summary is the answer of the command")]
 pub async fn run(config: HubConfig, runtime: Runtime, args: &RedriveArgs) -> anyhow::Result<Outcome> {
-    let shutdown = runtime.shutdown();
-    let redriving = Box::pin(redrive(config, runtime, args));
-    let interrupted = "redrive was interrupted; run it again, what is stored is found";
-    let summary = shutdown.run_until_cancelled(redriving).await.context(interrupted)??;
+    let summary = Box::pin(redrive(config, runtime, args)).await?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&summary).context("write JSON")?);
     } else {
@@ -129,164 +126,125 @@ pub async fn run(config: HubConfig, runtime: Runtime, args: &RedriveArgs) -> any
 /// # Errors
 /// As [`run`].
 pub async fn redrive(config: HubConfig, runtime: Runtime, args: &RedriveArgs) -> anyhow::Result<Summary> {
-    let clickhouse = config.clickhouse.clone().context("clickhouse is not configured; set clickhouse.url")?;
-    let signals: Vec<SignalConfig> = config
-        .signals
-        .iter()
-        .filter(|of| of.signal != Signal::Metrics && args.signal.is_none_or(|signal| signal == of.signal))
-        .cloned()
-        .collect();
+    let chosen = |of: &&SignalConfig| args.signal.is_none_or(|signal| signal == of.signal);
+    let signals: Vec<SignalConfig> = config.signals.iter().filter(chosen).cloned().collect();
+    let mut summary = Summary::new();
+    let mut all = Vec::new();
+    for signal in signals {
+        let letters = Letters::find(&signal, args).await;
+        let letters =
+            letters.with_context(|| format!("read the dead letters in `{}`", signal.dead_letter_topic))?;
+        letters.count_into(&mut summary);
+        all.push((signal, letters));
+    }
+    if args.dry_run {
+        return Ok(summary);
+    }
+    let (metrics, rows): (Vec<_>, Vec<_>) =
+        all.into_iter().partition(|(signal, _)| signal.signal == Signal::Metrics);
     let hub = Hub::new(config, runtime)?;
+    if !rows.is_empty() {
+        redrive_rows(&hub, rows, &mut summary).await?;
+    }
+    for (signal, letters) in metrics {
+        let mimir = hub.config.mimir.clone().context("mimir is not configured; set mimir.url")?;
+        let sink = MimirSink::new(mimir, hub.signal_metrics(&signal)).context("set up the Mimir client")?;
+        // Samples need no lock: sent twice, they are there once.
+        redrive_topic(&hub, &signal, sink, letters, &Lease::new(replay::LEASE), &mut summary).await?;
+    }
+    Ok(summary)
+}
+
+/// Redrives logs and traces, while nobody else replays.
+async fn redrive_rows(
+    hub: &Hub,
+    all: Vec<(SignalConfig, Letters)>,
+    summary: &mut Summary,
+) -> anyhow::Result<()> {
+    let clickhouse = hub.config.clickhouse.as_ref();
+    let clickhouse = clickhouse.context("clickhouse is not configured; set clickhouse.url")?;
     let client = Client::new(&clickhouse.http).context("set up the ClickHouse client")?;
     let on_cluster = clickhouse.schema.on_cluster();
+    let lock = replay::lock(&client, clickhouse, &on_cluster).await?;
     let lease = Lease::new(replay::LEASE);
-    let all = Box::pin(async {
-        let mut summary = Summary::new();
-        for signal in &signals {
-            let letters = Letters::find(signal, args).await;
-            let letters = letters
-                .with_context(|| format!("read the dead letters in `{}`", signal.dead_letter_topic))?;
-            letters.count_into(&mut summary);
-            if args.dry_run {
-                continue;
-            }
-            let (hub, clickhouse, summary) = (&hub, &clickhouse, &mut summary);
-            let redriven = match signal.signal {
-                Signal::Logs => {
-                    let table = &clickhouse.logs_table;
-                    Box::pin(redrive_topic::<LogRows>(hub, clickhouse, table, letters, &lease, summary)).await
-                }
-                Signal::Traces | Signal::Metrics => {
-                    let table = &clickhouse.traces_table;
-                    Box::pin(redrive_topic::<SpanRows>(hub, clickhouse, table, letters, &lease, summary))
-                        .await
-                }
-            };
-            redriven.with_context(|| format!("redrive the dead letters of `{}`", signal.topic))?;
-        }
-        Ok(summary)
-    });
-    if args.dry_run {
-        return all.await;
-    }
-    let lock = replay::lock(&client, &clickhouse, &on_cluster).await?;
     lease.prove(BootTime::now());
+    let redriving = Box::pin(async {
+        for (signal, letters) in all {
+            if signal.signal == Signal::Logs {
+                let sink = resend::open_table::<LogRows>(hub, clickhouse, &signal).await?;
+                redrive_topic(hub, &signal, sink, letters, &lease, summary).await?;
+            } else {
+                let sink = resend::open_table::<SpanRows>(hub, clickhouse, &signal).await?;
+                redrive_topic(hub, &signal, sink, letters, &lease, summary).await?;
+            }
+        }
+        Ok(())
+    });
     let done = tokio::select! {
-        done = all => done,
+        done = redriving => done,
         lost = replay::keep(&lock, &lease) => Err(lost).context("the lock on replays is lost; run it again"),
     };
     lock.release().await.context("give the lock back")?;
     done
 }
 
-async fn redrive_topic<R: Rows>(
+async fn redrive_topic<S: Sink>(
     hub: &Hub,
-    clickhouse: &ClickHouseConfig,
-    table: &str,
+    signal: &SignalConfig,
+    sink: S,
     mut letters: Letters,
     lease: &Lease,
     summary: &mut Summary,
 ) -> anyhow::Result<()> {
-    let signal = letters.signal().clone();
-    let cluster = kafka_client::admin::cluster_id(&signal.consumer.connection).await;
-    let cluster = cluster.context("ask the brokers for the cluster's id")?;
-    let client = InsertClient::new(clickhouse).context("set up the ClickHouse client")?;
-    let sink =
-        TableSink::<R>::open(client, table_config(&hub.config, clickhouse, &signal, table, cluster)).await;
-    let health = hub.runtime.readiness().condition("redrive");
-    let delivery = hub.delivery(&signal, sink.context("open the table")?, health);
-    while let Some(chunk) = letters.next_chunk(CHUNK_BYTES).await? {
-        let mut by_partition: BTreeMap<i32, Vec<Letter>> = BTreeMap::new();
-        for letter in chunk {
-            match &letter.origin {
-                Some(origin) => by_partition.entry(origin.partition).or_default().push(letter),
-                None => summary.entry(letter.reason).or_default().gone += 1,
+    let (health, limit) = (hub.runtime.readiness().condition("redrive"), Limit::new(None));
+    let resender = Resender {
+        delivery: hub.delivery(signal, sink, health),
+        signal: signal.signal,
+        limit: &limit,
+        lease,
+        shutdown: hub.runtime.shutdown(),
+    };
+    let context = || format!("redrive the dead letters of `{}`", signal.topic);
+    while let Some(chunk) = letters.next_chunk(CHUNK_BYTES).await.with_context(context)? {
+        let mut by_partition: BTreeMap<i32, Vec<(Fragment, String)>> = BTreeMap::new();
+        for Letter { reason, record } in chunk {
+            match record {
+                Some(record) => {
+                    by_partition.entry(record.origin.partition).or_default().push((record, reason))
+                }
+                None => summary.entry(reason).or_default().gone += 1,
             }
         }
         for mut letters in by_partition.into_values() {
-            letters.sort_by_key(|letter| letter.origin.as_ref().map(|origin| origin.offset));
-            store(&delivery, &signal, letters, lease, summary).await;
+            letters.sort_by_key(|(record, _)| record.origin.offset);
+            store(&resender, letters, summary).await.with_context(context)?;
         }
     }
     Ok(())
 }
 
-/// Stores letters of one partition, in the order of their offsets, block by block.
-async fn store<R: Rows>(
-    delivery: &Delivery<TableSink<R>>,
-    signal: &SignalConfig,
-    letters: Vec<Letter>,
-    lease: &Lease,
+/// Stores letters of one partition, in the order of their offsets. The sink may have any of their items.
+async fn store<S: Sink>(
+    resender: &Resender<'_, S>,
+    letters: Vec<(Fragment, String)>,
     summary: &mut Summary,
-) {
-    let sink = &*delivery.sink;
-    let (mut fragments, mut reasons, mut block) = (Vec::new(), BTreeMap::new(), sink.new_block());
-    for letter in letters {
-        let Letter { reason, origin: Some(origin) } = letter else { continue };
-        let headers = origin.headers.iter().map(|(name, value)| (name.as_str(), value.as_ref()));
-        let fragment = match intake::protobuf(signal.signal, &origin.value, headers) {
-            Ok(value) => Fragment::whole(origin, value),
-            Err(unreadable) => {
-                let value = origin.value.clone();
-                delivery.dead_letter.write_unreadable(&Fragment::whole(origin, value), &unreadable).await;
-                summary.entry(reason).or_default().failed += 1;
-                continue;
-            }
-        };
-        if !sink.has_room(&block, fragment.value.len()) {
-            let full = std::mem::replace(&mut block, sink.new_block());
-            deliver(delivery, full, std::mem::take(&mut fragments), &mut reasons, lease, summary).await;
-        }
-        match sink.add(&mut block, &fragment) {
-            Ok(()) => {
-                reasons.insert(fragment.origin.offset, reason);
-                fragments.push(fragment);
-            }
-            Err(unreadable) => {
-                delivery.dead_letter.write_unreadable(&fragment, &unreadable).await;
-                summary.entry(reason).or_default().failed += 1;
-            }
-        }
+) -> anyhow::Result<()> {
+    // A record of metrics may have several letters, each with a part of it.
+    let mut reasons: BTreeMap<i64, VecDeque<String>> = BTreeMap::new();
+    for (record, reason) in &letters {
+        reasons.entry(record.origin.offset).or_default().push_back(reason.clone());
     }
-    deliver(delivery, block, fragments, &mut reasons, lease, summary).await;
-}
-
-/// Stores a block of which the table may have any row, and its halves when something in it is refused.
-async fn deliver<R: Rows>(
-    delivery: &Delivery<TableSink<R>>,
-    block: crate::decode::Block<R>,
-    fragments: Vec<Fragment>,
-    reasons: &mut BTreeMap<i64, String>,
-    lease: &Lease,
-    summary: &mut Summary,
-) {
-    let mut queue = vec![(block, fragments)];
-    while let Some((block, fragments)) = queue.pop() {
-        if fragments.is_empty() {
-            continue;
-        }
-        let offsets: Vec<i64> = fragments.iter().map(|fragment| fragment.origin.offset).collect();
-        let claim = Claim {
-            insertion: Insertion::of_unknown_past(),
-            rebuilt: Rebuilt::Alike,
-            announced_at: u64::try_from(Timestamp::now().as_nanosecond()).unwrap_or(0),
-            lease: lease.clone(),
-        };
-        let delivered = delivery.deliver_pinned(block, fragments, claim).await;
-        if let Some(halves) = delivered.divided {
-            for half in halves.into_iter().rev() {
-                let mut block = delivery.sink.new_block();
-                for fragment in &half {
-                    // They were decoded before, by the same decoder.
-                    let _ = delivery.sink.add(&mut block, fragment);
-                }
-                queue.push((block, half));
+    let mut batch =
+        resender.batch(Insertion::of_unknown_past(), |Settled { stored, dead_lettered, .. }| {
+            let stored = stored.into_iter().map(|offset| (offset, true));
+            for (offset, is_stored) in stored.chain(dead_lettered.into_iter().map(|offset| (offset, false))) {
+                let reason = reasons.get_mut(&offset).and_then(VecDeque::pop_front).unwrap_or_default();
+                let fates = summary.entry(reason).or_default();
+                *if is_stored { &mut fates.stored } else { &mut fates.failed } += 1;
             }
-            continue;
-        }
-        for offset in offsets {
-            let fates = summary.entry(reasons.remove(&offset).unwrap_or_default()).or_default();
-            if delivered.dead_lettered.contains(&offset) { fates.failed += 1 } else { fates.stored += 1 }
-        }
+        });
+    for (record, _) in letters {
+        batch.add(record).await?;
     }
+    batch.end().await
 }

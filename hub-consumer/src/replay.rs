@@ -9,31 +9,37 @@
 //! 5. Audit the same range again; that is the result.
 //!
 //! Killed anywhere, the next replay begins with 1 and finds what the killed one has stored. The lock is the lease of every
-//! insert: a replay that was stopped and lost it inserts nothing any more.
+//! insert: a replay that was stopped and lost it inserts nothing any more. One that is told to end sees the blocks through that
+//! are under way, and gives the lock back.
+//!
+//! Metrics have no such memory and no lock: see [`metrics`].
 //!
 //! Memory: that of an audit, [`READ_AHEAD`] records and a block for each of `--parallel` partitions.
 
 pub(crate) mod feed;
+pub mod metrics;
 
-use std::time::Duration;
+use std::{
+    ops::{Add, AddAssign},
+    time::Duration,
+};
 
 use anyhow::{Context as _, bail, ensure};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use jiff::Timestamp;
-use kafka_client::{IsolationLevel, OffsetRange, RangeReader, admin};
+use kafka_client::{IsolationLevel, OffsetRange, RangeReader};
 use serde::Serialize;
 use service_runtime::Runtime;
 use telemetry_wire::Signal;
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use self::feed::{Feed, Limit, Stored};
 use crate::{
-    app::{Hub, table_config},
+    app::Hub,
     audit::{self, AuditArgs, Outcome, Partition, Position, Reading, Report, Span},
     clickhouse::{
         ClickHouseConfig,
         client::Client,
-        insert::InsertClient,
         migrate::{
             Migrator,
             lock::{Lock, LockError, Patience, REPLAYS},
@@ -41,7 +47,9 @@ use crate::{
     },
     config::{HubConfig, SignalConfig},
     decode::{LogRows, Rows, SpanRows},
+    intent::Insertion,
     lease::{BootTime, Lease},
+    resend::{self, Limit, Resender, Settled},
     sink::clickhouse::TableSink,
 };
 
@@ -102,16 +110,19 @@ pub struct Replayed {
 /// # Errors
 /// It cannot be done, or not to its end: what is stored until then is found by the next replay.
 pub async fn run(config: HubConfig, runtime: Runtime, args: &ReplayArgs) -> anyhow::Result<Outcome> {
-    let shutdown = runtime.shutdown();
-    let replaying = Box::pin(replay(config, runtime, args));
-    let interrupted = "replay was interrupted; run it again, it goes on where this one stopped";
-    let replayed = shutdown.run_until_cancelled(replaying).await.context(interrupted)??;
+    let is_json = args.range.json;
+    if let Some(signal) = args.range.metrics(&config.signals).cloned() {
+        let posted = Box::pin(metrics::replay(config, runtime, &signal, args)).await?;
+        print(if is_json { json(&posted) } else { posted.to_string() });
+        return Ok(if posted.is_complete() { Outcome::Complete } else { Outcome::Incomplete });
+    }
+    let replayed = Box::pin(replay(config, runtime, args)).await?;
     let is_complete = replayed.audit.complete;
-    print(if args.range.json { json(&replayed) } else { text(&replayed) });
+    print(if is_json { json(&replayed) } else { text(&replayed) });
     Ok(if is_complete { Outcome::Complete } else { Outcome::Incomplete })
 }
 
-/// Replays what is asked for.
+/// Replays what is asked for of logs and traces.
 ///
 /// # Errors
 /// As [`run`].
@@ -128,19 +139,14 @@ pub async fn replay(mut config: HubConfig, runtime: Runtime, args: &ReplayArgs) 
     let clickhouse = clickhouse.clone();
     let mut ranges = Vec::new();
     for signal in args.range.chosen(&config.signals)? {
-        let mut spans = args.range.spans(signal).await?;
-        refuse_gone(signal, &spans, args)?;
-        refuse_begun(signal, &spans, args).await?;
-        for span in &mut spans {
-            // What is not committed is on its way.
-            span.to = span.to.min(span.committed.unwrap_or(span.log_start)).max(span.from);
-        }
-        ranges.push((signal.clone(), spans));
+        ranges.push((signal.clone(), committed_ranges(signal, args).await?));
     }
+    let shutdown = runtime.shutdown();
     if args.dry_run {
         let mut partitions = Vec::new();
         for (signal, spans) in &ranges {
-            partitions.extend(audit::audit_spans(&config, signal, spans, args.range.deep, usize::MAX).await?);
+            let auditing = audit::audit_spans(&config, signal, spans, args.range.deep, usize::MAX);
+            partitions.extend(unless_told_to_end(&shutdown, auditing).await?);
         }
         let lacking_before = partitions.iter().map(lacking).sum();
         let audit = Report::new(partitions, args.range.deep);
@@ -158,6 +164,26 @@ pub async fn replay(mut config: HubConfig, runtime: Runtime, args: &ReplayArgs) 
     };
     lock.release().await.context("give the lock back")?;
     done
+}
+
+/// The ranges that are asked for, up to what the group has committed: what is not committed is on its way.
+async fn committed_ranges(signal: &SignalConfig, args: &ReplayArgs) -> anyhow::Result<Vec<Span>> {
+    let mut spans = args.range.spans(signal).await?;
+    refuse_gone(signal, &spans, args)?;
+    refuse_begun(signal, &spans, args).await?;
+    for span in &mut spans {
+        span.to = span.to.min(span.committed.unwrap_or(span.log_start)).max(span.from);
+    }
+    Ok(spans)
+}
+
+/// Ends what changes nothing at once when the process is told to end.
+async fn unless_told_to_end<T>(
+    shutdown: &CancellationToken,
+    work: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
+    let done = shutdown.run_until_cancelled(work).await;
+    done.context("it was interrupted; run it again, it goes on where this one stopped")?
 }
 
 /// The lock on replays in the configured database.
@@ -199,22 +225,21 @@ async fn replay_all(
     let limit = Limit::new(args.rate);
     let (mut stored, mut lacking_before, mut after) = (Stored::default(), 0, Vec::new());
     for (signal, spans) in ranges {
-        let deep = args.range.deep;
         let context = || format!("replay topic `{}`", signal.topic);
         let replayed = match signal.signal {
             Signal::Logs => {
-                let table = &clickhouse.logs_table;
-                replay_topic::<LogRows>(hub, clickhouse, (signal, table, spans), args, &limit, lease).await
+                replay_topic::<LogRows>(hub, clickhouse, signal, spans, args, &limit, lease).await
             }
             Signal::Traces | Signal::Metrics => {
-                let table = &clickhouse.traces_table;
-                replay_topic::<SpanRows>(hub, clickhouse, (signal, table, spans), args, &limit, lease).await
+                replay_topic::<SpanRows>(hub, clickhouse, signal, spans, args, &limit, lease).await
             }
         };
         let (of_topic, lacked) = replayed.with_context(context)?;
         stored += of_topic;
         lacking_before += lacked;
-        after.extend(audit::audit_spans(&hub.config, signal, spans, deep, 10).await.with_context(context)?);
+        let auditing = audit::audit_spans(&hub.config, signal, spans, args.range.deep, 10);
+        let audited = unless_told_to_end(&hub.runtime.shutdown(), auditing).await;
+        after.extend(audited.with_context(context)?);
     }
     let Stored { records, rows, dead_lettered } = stored;
     let audit = Report::new(after, args.range.deep);
@@ -225,16 +250,14 @@ async fn replay_all(
 async fn replay_topic<R: Rows>(
     hub: &Hub,
     clickhouse: &ClickHouseConfig,
-    (signal, table, spans): (&SignalConfig, &str, &[Span]),
+    signal: &SignalConfig,
+    spans: &[Span],
     args: &ReplayArgs,
     limit: &Limit,
     lease: &Lease,
 ) -> anyhow::Result<(Stored, u64)> {
-    let connection = &signal.consumer.connection;
-    let cluster = admin::cluster_id(connection).await.context("ask the brokers for the cluster's id")?;
-    let client = InsertClient::new(clickhouse).context("set up the ClickHouse client")?;
-    let sink_config = table_config(&hub.config, clickhouse, signal, table, cluster);
-    let sink = TableSink::<R>::open(client, sink_config).await.context("open the table")?;
+    let sink = resend::open_table::<R>(hub, clickhouse, signal).await?;
+    let shutdown = hub.runtime.shutdown();
     for span in spans.iter().filter(|span| span.from < span.to) {
         let offsets = span.from..=span.to - 1;
         while sink
@@ -243,26 +266,77 @@ async fn replay_topic<R: Rows>(
             .context("ask ClickHouse")?
         {
             info!(partition = span.partition, "the server still works on an insert of the range");
-            tokio::time::sleep(QUIET_LOOK).await;
+            let quiet = async { anyhow::Ok(tokio::time::sleep(QUIET_LOOK).await) };
+            unless_told_to_end(&shutdown, quiet).await?;
         }
     }
-    let before = audit::audit_spans(&hub.config, signal, spans, args.range.deep, usize::MAX).await?;
+    let auditing = audit::audit_spans(&hub.config, signal, spans, args.range.deep, usize::MAX);
+    let before = unless_told_to_end(&shutdown, auditing).await?;
     let lacked: u64 = before.iter().map(lacking).sum();
     let health = hub.runtime.readiness().condition("replay");
-    let feed = Feed {
+    let resender = Resender {
         delivery: hub.delivery(signal, sink, health),
-        signal: signal.clone(),
-        progress: Reading::new(&signal.topic, "stored", lacked),
+        signal: signal.signal,
         limit,
         lease,
+        shutdown,
     };
+    let progress = Reading::new(&signal.topic, "stored", lacked);
     let stored = stream::iter(before.iter().filter(|partition| lacking(partition) > 0))
-        .map(|partition| feed.partition(partition))
+        .map(|partition| store(&resender, signal, partition, &progress))
         .buffer_unordered(usize::from(args.parallel))
         .try_fold(Stored::default(), |sum, more| async move { Ok(sum + more) })
         .await?;
-    feed.progress.end();
+    progress.end();
     Ok((stored, lacked))
+}
+
+/// What a replay has stored.
+#[derive(Debug, Clone, Copy, Default)]
+struct Stored {
+    records: u64,
+    rows: u64,
+    dead_lettered: u64,
+}
+
+impl Add for Stored {
+    type Output = Stored;
+
+    fn add(self, more: Stored) -> Stored {
+        Stored {
+            records: self.records + more.records,
+            rows: self.rows + more.rows,
+            dead_lettered: self.dead_lettered + more.dead_lettered,
+        }
+    }
+}
+
+impl AddAssign for Stored {
+    fn add_assign(&mut self, more: Stored) {
+        *self = *self + more;
+    }
+}
+
+/// Stores what a partition lacks.
+async fn store<R: Rows>(
+    resender: &Resender<'_, TableSink<R>>,
+    signal: &SignalConfig,
+    lacking: &Partition,
+    progress: &Reading,
+) -> anyhow::Result<Stored> {
+    let mut stored = Stored::default();
+    // Nobody else can have stored what the audit did not find, while the lock is ours.
+    let absent = (&lacking.missing.ranges, Insertion::new());
+    let in_part = (&lacking.incomplete.ranges, Insertion::of_unknown_past());
+    for (runs, past) in [absent, in_part] {
+        let settled = |settled: Settled| {
+            let (records, refused) = (settled.stored.len() as u64, settled.dead_lettered.len() as u64);
+            progress.add(records + refused);
+            stored += Stored { records, rows: settled.items, dead_lettered: refused };
+        };
+        feed::resend(resender, signal, lacking.partition, runs, past, settled).await?;
+    }
+    Ok(stored)
 }
 
 fn lacking(partition: &Partition) -> u64 {
@@ -325,7 +399,7 @@ async fn refuse_begun(signal: &SignalConfig, spans: &[Span], args: &ReplayArgs) 
     Ok(())
 }
 
-fn json(replayed: &Replayed) -> String {
+fn json(replayed: &impl Serialize) -> String {
     serde_json::to_string_pretty(replayed).expect("plain structures can be written as JSON")
 }
 

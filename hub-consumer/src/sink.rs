@@ -33,6 +33,9 @@ pub trait Sink: Send + Sync + 'static {
     /// Whether the block can take a fragment of this many encoded bytes. An empty block can take any.
     fn has_room(&self, block: &Self::Block, bytes: usize) -> bool;
 
+    /// Items in the block.
+    fn items(&self, block: &Self::Block) -> u64;
+
     /// Turns the block into a request and leaves it empty, its memory kept for the next one. `announced_at` is its intent's,
     /// for a sink whose blocks have one. Takes CPU time: it is called on a blocking thread. `None` when the fragments held
     /// nothing to store.

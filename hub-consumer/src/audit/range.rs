@@ -17,7 +17,7 @@ pub struct AuditArgs {
     #[command(flatten)]
     pub run: RunArgs,
     /// Only this signal: `logs` or `traces`; both when not given.
-    #[arg(long, value_parser = stored_signal)]
+    #[arg(long, value_parser = crate::lag::command::signal)]
     pub signal: Option<Signal>,
     /// Only this topic, one of those that the configuration names.
     #[arg(long)]
@@ -91,21 +91,20 @@ impl FromStr for Position {
     }
 }
 
-/// A signal whose records are in ClickHouse.
-pub fn stored_signal(text: &str) -> Result<Signal, String> {
-    match text {
-        "logs" => Ok(Signal::Logs),
-        "traces" => Ok(Signal::Traces),
-        "metrics" => Err("metrics go to Mimir, which does not keep where a sample came from; \
-             give `logs` or `traces`"
-            .to_owned()),
-        _ => Err("give `logs` or `traces`".to_owned()),
-    }
-}
-
 impl AuditArgs {
-    /// The configured signals that are asked about.
+    /// The configured signal of metrics, when it is named: only `replay` knows what to do with it.
+    pub(crate) fn metrics<'a>(&self, signals: &'a [SignalConfig]) -> Option<&'a SignalConfig> {
+        let metrics = signals.iter().find(|config| config.signal == Signal::Metrics)?;
+        let is_named = self.signal == Some(Signal::Metrics) || self.topic.as_ref() == Some(&metrics.topic);
+        is_named.then_some(metrics)
+    }
+
+    /// The configured signals of logs and traces that are asked about.
     pub(crate) fn chosen<'a>(&self, signals: &'a [SignalConfig]) -> anyhow::Result<Vec<&'a SignalConfig>> {
+        ensure!(
+            self.signal != Some(Signal::Metrics) && self.metrics(signals).is_none(),
+            "metrics go to Mimir, which does not keep where a sample came from; give `logs` or `traces`"
+        );
         let audited = || signals.iter().filter(|config| config.signal != Signal::Metrics);
         let chosen: Vec<_> = audited()
             .filter(|config| self.signal.is_none_or(|signal| signal == config.signal))

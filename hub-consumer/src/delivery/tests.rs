@@ -40,6 +40,10 @@ impl<F: Fn(&[String], u32) -> Verdict + Send + Sync + 'static> Sink for Scripted
         true
     }
 
+    fn items(&self, block: &Vec<String>) -> u64 {
+        block.len() as u64
+    }
+
     fn seal(&self, block: &mut Vec<String>, _: &[Fragment], _: u64) -> Option<Sealed<Vec<String>>> {
         let request = std::mem::take(block);
         let items = request.len() as u64;

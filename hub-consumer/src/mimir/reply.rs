@@ -99,7 +99,23 @@ fn partial_success(body: &[u8]) -> Option<Refused> {
     }
     // Older versions of Mimir give a message and no number: at least one was refused.
     let items = u64::try_from(partial.rejected_data_points).unwrap_or(0).max(1);
-    Some(Refused { reason: "partial_success", items, detail: clipped(&partial.error_message).to_owned() })
+    let reason = sample_fault(&partial.error_message);
+    Some(Refused { reason, items, detail: clipped(&partial.error_message).to_owned() })
+}
+
+/// Reasons for which samples are refused while others of the same request are stored.
+pub const REFUSALS: [&str; 6] =
+    ["too_old", "out_of_order", "duplicate_timestamp", "partial_success", "rejected", "ha_not_elected"];
+
+/// Why samples were refused, by the first of Mimir's error ids in the text: it names one, and counts all.
+fn sample_fault(message: &str) -> &'static str {
+    let ids = [
+        ("err-mimir-sample-timestamp-too-old", "too_old"),
+        ("err-mimir-sample-out-of-order", "out_of_order"),
+        ("err-mimir-sample-duplicate-timestamp", "duplicate_timestamp"),
+    ];
+    let found = ids.into_iter().filter_map(|(id, reason)| Some((message.find(id)?, reason)));
+    found.min().map_or("partial_success", |(_, reason)| reason)
 }
 
 fn is_translation_error(body: &[u8]) -> bool {

@@ -1,6 +1,11 @@
 //! The dead letters that are to be sent again: which there are, and reading them as the records they were.
 
-use std::{collections::HashMap, str, sync::Arc};
+use std::{
+    collections::HashMap,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    str,
+    sync::Arc,
+};
 
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -8,15 +13,20 @@ use kafka_client::{IsolationLevel, OffsetRange, RangeReader, RangeRecord, admin}
 use telemetry_wire::headers::dead_letter as names;
 
 use super::{RedriveArgs, Summary};
-use crate::{config::SignalConfig, replay::feed, sink::Origin};
+use crate::{
+    config::SignalConfig,
+    dead_letter::PART,
+    replay::feed,
+    sink::{Fragment, Origin},
+};
 
 /// A record that was dead-lettered.
 #[derive(Debug)]
 pub(super) struct Letter {
     /// Why it was.
     pub(super) reason: String,
-    /// The record, under its place in the topic; `None` when only its head is left.
-    pub(super) origin: Option<Arc<Origin>>,
+    /// The record or a part of one, under its place in the topic; `None` when only its head is left.
+    pub(super) record: Option<Fragment>,
 }
 
 /// The letters of one signal that are chosen.
@@ -28,6 +38,15 @@ pub(super) struct Letters {
     chosen: Vec<(String, u64)>,
     given_up: Vec<(String, u64)>,
     next: usize,
+}
+
+/// What letters are of: a record, or of metrics a part of one.
+#[derive(PartialEq, Eq, Hash)]
+struct Key {
+    partition: i32,
+    offset: i64,
+    /// Of the part's bytes.
+    part: Option<u64>,
 }
 
 /// What the headers of a letter say.
@@ -47,7 +66,7 @@ impl Letters {
         let looking = tokio::task::spawn_blocking(move || {
             let reader = RangeReader::isolated(&connection, IsolationLevel::ReadCommitted)?;
             // Of several letters of a record the one of the most attempts is the latest.
-            let mut latest: HashMap<(i32, i64), Found> = HashMap::new();
+            let mut latest: HashMap<Key, Found> = HashMap::new();
             for end in ends {
                 let range = OffsetRange {
                     topic: topic.clone(),
@@ -73,7 +92,7 @@ impl Letters {
             given_up: Vec::new(),
             next: 0,
         };
-        for ((partition, _), found) in latest {
+        for (Key { partition, .. }, found) in latest {
             let millis = |time: jiff::Timestamp| time.as_millisecond();
             let is_chosen = (args.reasons.is_empty() || args.reasons.contains(&found.reason))
                 && (args.partitions.is_empty() || args.partitions.contains(&partition))
@@ -91,11 +110,6 @@ impl Letters {
         }
         letters.places.sort_unstable();
         Ok(letters)
-    }
-
-    /// The signal they are of.
-    pub(super) fn signal(&self) -> &SignalConfig {
-        &self.signal
     }
 
     /// Counts those that are chosen, and those that are given up.
@@ -147,10 +161,10 @@ fn read(signal: &SignalConfig, places: &[(i32, i64)], bytes: usize) -> anyhow::R
                 if text(record, names::ORIGINAL_BYTES).is_some() {
                     heads.push((letters.len(), source(record), attempts(record) + 1));
                 }
-                letters.push(Letter { reason, origin: origin(signal, record) });
+                letters.push(Letter { reason, record: record_of(signal, record) });
             })?;
             for (index, place, attempts) in heads {
-                letters[index].origin = place.and_then(|place| whole(&reader, signal, place, attempts));
+                letters[index].record = place.and_then(|place| whole(&reader, signal, place, attempts));
             }
         }
     }
@@ -163,38 +177,41 @@ fn whole(
     signal: &SignalConfig,
     (partition, offset): (i32, i64),
     attempts: u32,
-) -> Option<Arc<Origin>> {
+) -> Option<Fragment> {
     let range = OffsetRange { topic: signal.topic.clone(), partition, from: offset, to: offset + 1 };
     let topic: Arc<str> = signal.topic.as_str().into();
     let mut found = None;
     let read = reader.read(&range, |record| {
         let mut origin = feed::origin(&topic, partition, record);
         origin.headers.insert(0, (names::ATTEMPTS.to_owned(), Bytes::from(attempts.to_string())));
-        found = Some(Arc::new(origin));
+        let value = origin.value.clone();
+        found = Some(Fragment::whole(Arc::new(origin), value));
     });
     read.ok().and(found)
 }
 
 /// The record of which this is the letter: its place, its own headers, and one more attempt.
-fn origin(signal: &SignalConfig, letter: &RangeRecord<'_>) -> Option<Arc<Origin>> {
+fn record_of(signal: &SignalConfig, letter: &RangeRecord<'_>) -> Option<Fragment> {
     let (partition, offset) = source(letter)?;
     let is_own = |name: &str| !name.starts_with(names::PREFIX);
     let mut headers = vec![(names::ATTEMPTS.to_owned(), Bytes::from((attempts(letter) + 1).to_string()))];
     let own = letter.headers.iter().filter(|(name, _)| is_own(name));
     headers.extend(own.map(|(name, value)| ((*name).to_owned(), Bytes::copy_from_slice(value))));
-    Some(Arc::new(Origin {
+    let value = Bytes::copy_from_slice(letter.value);
+    let origin = Origin {
         topic: signal.topic.as_str().into(),
         partition,
         offset,
         timestamp_ms: text(letter, names::SOURCE_TIMESTAMP).and_then(|text| text.parse().ok()),
         key: letter.key.map(Bytes::copy_from_slice),
-        value: Bytes::copy_from_slice(letter.value),
+        value: value.clone(),
         headers,
         credit: None,
-    }))
+    };
+    Some(Fragment { origin: Arc::new(origin), value, is_part: text(letter, PART).is_some() })
 }
 
-fn found(letter: &RangeRecord<'_>, partition: i32, topic: &str) -> Option<((i32, i64), Found)> {
+fn found(letter: &RangeRecord<'_>, partition: i32, topic: &str) -> Option<(Key, Found)> {
     if text(letter, names::SOURCE_TOPIC)? != topic {
         return None;
     }
@@ -204,7 +221,13 @@ fn found(letter: &RangeRecord<'_>, partition: i32, topic: &str) -> Option<((i32,
         attempts: attempts(letter),
         written_ms: letter.timestamp_ms.unwrap_or(0),
     };
-    Some((source(letter)?, found))
+    let hash = || {
+        let mut hasher = DefaultHasher::new();
+        letter.value.hash(&mut hasher);
+        hasher.finish()
+    };
+    let (partition, offset) = source(letter)?;
+    Some((Key { partition, offset, part: text(letter, PART).map(|_| hash()) }, found))
 }
 
 /// Where the record was read; an edge's letters were never in the topic.

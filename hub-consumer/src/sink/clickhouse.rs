@@ -155,6 +155,10 @@ impl<R: Rows> Sink for TableSink<R> {
         block.records() == 0 || (fits && block.rows() < self.limits.max_rows.get())
     }
 
+    fn items(&self, block: &Block<R>) -> u64 {
+        block.rows() as u64
+    }
+
     fn seal(
         &self,
         block: &mut Block<R>,

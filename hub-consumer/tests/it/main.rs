@@ -11,6 +11,7 @@ mod exactly_once;
 mod insert;
 mod lag;
 mod line;
+mod metrics_again;
 mod metrics_sink;
 mod migrate;
 mod native_block;

@@ -33,7 +33,7 @@ use crate::line::{Hub, Line, eventually};
 
 /// One request as the stub saw it: names of its metrics with their points, and the repetition it claims to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Seen {
+pub(crate) struct Seen {
     points: BTreeMap<String, usize>,
     retry_attempt: Option<String>,
 }
@@ -42,7 +42,7 @@ type Script = dyn Fn(&Seen) -> Response + Send + Sync;
 
 /// An OTLP endpoint that answers by script and keeps what it accepted with a 2xx.
 #[derive(Clone)]
-struct Stub {
+pub(crate) struct Stub {
     script: Arc<Script>,
     seen: Arc<Mutex<Vec<Seen>>>,
     stored: Arc<Mutex<Vec<BTreeMap<String, usize>>>>,
@@ -50,7 +50,7 @@ struct Stub {
 
 impl Stub {
     /// Starts it on a free port; the address.
-    async fn start(script: impl Fn(&Seen) -> Response + Send + Sync + 'static) -> (Stub, String) {
+    pub(crate) async fn start(script: impl Fn(&Seen) -> Response + Send + Sync + 'static) -> (Stub, String) {
         let stub = Stub { script: Arc::new(script), seen: Arc::default(), stored: Arc::default() };
         let router = Router::new().route("/otlp/v1/metrics", post(answer)).with_state(stub.clone());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -60,7 +60,7 @@ impl Stub {
     }
 
     /// Every point that was accepted, by metric.
-    fn stored(&self) -> BTreeMap<String, usize> {
+    pub(crate) fn stored(&self) -> BTreeMap<String, usize> {
         let mut sum = BTreeMap::new();
         for request in self.stored.lock().unwrap().iter() {
             for (name, points) in request {
@@ -109,16 +109,16 @@ fn points_of(metric: &Metric) -> usize {
     }
 }
 
-fn ok() -> Response {
+pub(crate) fn ok() -> Response {
     StatusCode::OK.into_response()
 }
 
-fn has(seen: &Seen, name: &str) -> bool {
+pub(crate) fn has(seen: &Seen, name: &str) -> bool {
     seen.points.contains_key(name)
 }
 
 /// One gauge with this many points in one resource.
-fn gauge(name: &str, points: usize) -> Metric {
+pub(crate) fn gauge(name: &str, points: usize) -> Metric {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64;
     let point = |number| NumberDataPoint {
         time_unix_nano: now - 1_000_000_000 * (points - number) as u64,
@@ -129,7 +129,7 @@ fn gauge(name: &str, points: usize) -> Metric {
     Metric { name: name.to_owned(), data: Some(data), ..Metric::default() }
 }
 
-fn request(metrics: Vec<Metric>) -> Vec<u8> {
+pub(crate) fn request(metrics: Vec<Metric>) -> Vec<u8> {
     let scope_metrics = vec![ScopeMetrics { metrics, ..ScopeMetrics::default() }];
     let resource_metrics = vec![ResourceMetrics { scope_metrics, ..ResourceMetrics::default() }];
     ExportMetricsServiceRequest { resource_metrics }.encode_to_vec()
@@ -390,7 +390,7 @@ async fn metrics_are_queried_from_a_real_mimir() {
 }
 
 /// The value of an instant query that has one.
-async fn ask(mimir: &str, query: &str) -> f64 {
+pub(crate) async fn ask(mimir: &str, query: &str) -> f64 {
     let url = format!("{mimir}/prometheus/api/v1/query");
     let request =
         reqwest::Client::new().get(url).query(&[("query", query)]).header("X-Scope-OrgID", "anonymous");

@@ -57,6 +57,17 @@ fn bad_request_of_mimir_that_stored_the_rest_is_not_sent_again() {
 }
 
 #[test]
+fn samples_are_refused_by_the_first_of_mimirs_error_ids() {
+    let text =
+        |id| format!("failed pushing to ingester: the sample has been rejected (err-mimir-sample-{id})");
+    assert_eq!(sample_fault(&text("timestamp-too-old")), "too_old");
+    assert_eq!(sample_fault(&text("out-of-order")), "out_of_order");
+    let both = text("duplicate-timestamp") + &text("timestamp-too-old");
+    assert_eq!(sample_fault(&both), "duplicate_timestamp");
+    assert_eq!(sample_fault("something else"), "partial_success");
+}
+
+#[test]
 fn other_bad_request_is_bisected_and_dead_lettered() {
     check(400, b"out of order sample", ASKED, "divide bad_request DeadLetter");
     check(400, b"", ASKED, "divide bad_request DeadLetter");
