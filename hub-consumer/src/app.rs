@@ -32,7 +32,7 @@ use crate::{
     dead_letter::{DeadLetter, Pace},
     decode::{DecodeSettings, LogRows, Rows, SpanRows},
     delivery::Delivery,
-    lag::{Backlog, LagProbe},
+    lag::{LagProbe, orphans},
     metrics::{Metrics, SignalMetrics},
     mimir::MimirSink,
     pipeline::{Pipeline, Wiring},
@@ -113,6 +113,14 @@ impl Hub {
     }
 
     async fn run_signal(&self, signal: &SignalConfig) -> anyhow::Result<()> {
+        let metrics = self.signal_metrics(signal);
+        tokio::select! {
+            ended = self.run_pipeline_of(signal) => ended,
+            never = orphans::tell(signal, &metrics) => match never {},
+        }
+    }
+
+    async fn run_pipeline_of(&self, signal: &SignalConfig) -> anyhow::Result<()> {
         match signal.signal {
             Signal::Logs => self.run_table::<LogRows>(signal).await,
             Signal::Traces => self.run_table::<SpanRows>(signal).await,
@@ -140,7 +148,7 @@ impl Hub {
                 Unavailable { needs_operator: failure.needs_operator(), cause }
             })
         };
-        let Some(sink) = self.telling_lag(signal, self.keep_trying(open, &health)).await else {
+        let Some(sink) = self.keep_trying(open, &health).await else {
             return Ok(());
         };
         health.ready();
@@ -162,7 +170,7 @@ impl Hub {
                 Verdict::Stored { .. } | Verdict::Divide { .. } | Verdict::Stale => Ok(()),
             }
         };
-        let Some(()) = self.telling_lag(signal, self.keep_trying(probe, &health)).await else {
+        let Some(()) = self.keep_trying(probe, &health).await else {
             return Ok(());
         };
         health.ready();
@@ -226,16 +234,6 @@ impl Hub {
             health: sink_health,
             metrics,
             stored: AtomicU64::new(0),
-        }
-    }
-
-    /// Waits, and tells meanwhile how far the group is behind: nobody else may be there to do it.
-    async fn telling_lag<T>(&self, signal: &SignalConfig, waiting: impl Future<Output = T>) -> T {
-        let metrics = self.signal_metrics(signal);
-        let mut backlog = Backlog::new(&signal.consumer, &signal.topic, &metrics);
-        tokio::select! {
-            answer = waiting => answer,
-            never = backlog.tell() => match never {},
         }
     }
 

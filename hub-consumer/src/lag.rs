@@ -4,24 +4,23 @@
 //! records, and the age of the first uncommitted record grows with the clock. While the broker does not answer,
 //! the end last seen counts.
 //!
-//! A member that waits for its sink owns nothing yet, and may be the only one there is. It tells the lag of the whole
-//! topic meanwhile ([`Backlog`]), so of a partition several members may speak: over members the maximum counts.
+//! Of partitions that nobody owns every member tells ([`orphans`]). [`command`] and that ask the brokers for everything
+//! ([`meter`]), by the same definitions and names.
 
 pub mod command;
+pub mod meter;
+pub mod orphans;
+mod trend;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    convert::Infallible,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::Timestamp;
-use kafka_client::{Consumer, ConsumerConfig, LookupError, Watermarks, admin};
+use kafka_client::{Consumer, LookupError, Watermarks};
 use service_runtime::error_chain::ErrorChain;
 use tokio::{task::JoinHandle, time::Instant};
 use tracing::debug;
 
+use self::trend::Trend;
 use crate::{
     assignment::{Assignment, Partition, PartitionId},
     metrics::{PartitionLag, SignalMetrics},
@@ -43,6 +42,9 @@ pub struct LagProbe {
     /// When they were asked for.
     ends_of: Option<Instant>,
     looking: Option<Looking>,
+    /// Of the owned partitions, with a look for each answer.
+    trends: BTreeMap<i32, Trend>,
+    is_answer_new: bool,
     look_at: Instant,
     report_at: Instant,
 }
@@ -51,8 +53,16 @@ impl LagProbe {
     /// Knows nothing yet.
     pub fn new(topic: &str) -> Self {
         let now = Instant::now();
-        let (ends, ends_of, looking) = (BTreeMap::new(), None, None);
-        LagProbe { topic: topic.into(), ends, ends_of, looking, look_at: now, report_at: now }
+        LagProbe {
+            topic: topic.into(),
+            ends: BTreeMap::new(),
+            ends_of: None,
+            looking: None,
+            trends: BTreeMap::new(),
+            is_answer_new: false,
+            look_at: now,
+            report_at: now,
+        }
     }
 
     /// Asks for the ends at once, and not only when it is time again.
@@ -89,6 +99,7 @@ impl LagProbe {
             Ok(Ok(watermarks)) => {
                 self.ends = watermarks.into_iter().map(|ends| (ends.partition, ends)).collect();
                 self.ends_of = Some(asked_at);
+                self.is_answer_new = true;
             }
             // Readiness tells that no broker answers; the next look is soon.
             Ok(Err(failure)) => debug!(error = %ErrorChain(&failure), "end of the log is not known"),
@@ -98,68 +109,22 @@ impl LagProbe {
         }
     }
 
-    fn report<B>(&self, paused: usize, assignment: &Assignment<B>, metrics: &SignalMetrics) {
-        let now_ms = Timestamp::now().as_millisecond();
-        let mut assigned = 0;
+    fn report<B>(&mut self, paused: usize, assignment: &Assignment<B>, metrics: &SignalMetrics) {
+        let (now, now_ms) = (Instant::now(), Timestamp::now().as_millisecond());
+        let mut trends = std::mem::take(&mut self.trends);
         for (PartitionId { topic, partition, .. }, state) in assignment.iter() {
-            assigned += 1;
-            let lag = lag_of(state, self.ends.get(&partition), now_ms);
+            let mut lag = lag_of(state, self.ends.get(&partition), now_ms);
+            let mut trend = trends.remove(&partition).unwrap_or_else(|| Trend::new(now));
+            if let (true, Some(end), Some(records)) = (self.is_answer_new, lag.log_end, lag.records()) {
+                trend.saw(now, end, end - records);
+            }
+            lag.drain_seconds = trend.drain_seconds();
+            lag.is_stuck = trend.is_stuck(now);
+            self.trends.insert(partition, trend);
             metrics.lag(&topic, partition, &lag);
         }
-        metrics.partitions(assigned, paused);
-    }
-}
-
-/// The lag of a group in a topic, told by one who is no member of it.
-#[derive(Debug)]
-pub struct Backlog<'a> {
-    consumer: &'a ConsumerConfig,
-    topic: &'a str,
-    metrics: &'a SignalMetrics,
-    told: BTreeSet<i32>,
-}
-
-impl<'a> Backlog<'a> {
-    /// Of the consumer's group in `topic`; nothing is told yet.
-    pub fn new(consumer: &'a ConsumerConfig, topic: &'a str, metrics: &'a SignalMetrics) -> Self {
-        Backlog { consumer, topic, metrics, told: BTreeSet::new() }
-    }
-
-    /// Tells it every few seconds until it is dropped.
-    pub async fn tell(&mut self) -> Infallible {
-        loop {
-            // First, since most sinks answer at once.
-            tokio::time::sleep(LOOK_INTERVAL).await;
-            if let Err(failure) = self.look().await {
-                debug!(error = %ErrorChain(&failure), "lag is not known");
-            }
-        }
-    }
-
-    async fn look(&mut self) -> Result<(), LookupError> {
-        let ConsumerConfig { connection, group_id, .. } = self.consumer;
-        let committed = admin::committed(connection, group_id, self.topic).await?;
-        let committed: BTreeMap<i32, i64> = committed
-            .into_iter()
-            .filter_map(|(partition, position)| Some((partition, position?.offset)))
-            .collect();
-        for Watermarks { partition, low, high } in admin::watermarks(connection, self.topic).await? {
-            let committed = committed.get(&partition).copied();
-            let mut lag =
-                PartitionLag { committed, log_start: Some(low), log_end: Some(high), seconds: None };
-            lag.seconds = (lag.records() == Some(0)).then_some(0.0);
-            self.metrics.lag(self.topic, partition, &lag);
-            self.told.insert(partition);
-        }
-        Ok(())
-    }
-}
-
-impl Drop for Backlog<'_> {
-    fn drop(&mut self) {
-        for partition in &self.told {
-            self.metrics.forget(self.topic, *partition);
-        }
+        self.is_answer_new = false;
+        metrics.partitions(self.trends.len(), paused);
     }
 }
 
@@ -169,8 +134,13 @@ fn lag_of<B>(state: &Partition<B>, ends: Option<&Watermarks>, now_ms: i64) -> Pa
         log_start: ends.map(|ends| ends.low),
         // The broker was asked a moment ago; what has come since is beyond what it said.
         log_end: ends.map(|ends| state.tracker.next().map_or(ends.high, |next| next.max(ends.high))),
-        seconds: None,
+        ..PartitionLag::default()
     };
+    lag.bytes = lag.records().and_then(|records| match (records, state.tracker.mean_bytes()) {
+        (0, _) => Some(0),
+        // What is not read yet is taken to be like what was.
+        (_, mean) => mean.map(|mean| (mean * records as f64) as u64),
+    });
     let waits = state.tracker.first_unresolved();
     if waits.is_none() && lag.records() == Some(0) {
         lag.seconds = Some(0.0);

@@ -7,9 +7,13 @@
 //! member or the process stopped: their offsets were not committed and the next owner reads them again.
 //!
 //! Labels are bounded: `signal` has three values, `reason` and `outcome` are constants of this crate, `topic` and
-//! `partition` are those this member owns; gauges are removed with the assignment, `hub_records_lost_total` stays.
+//! `partition` are those this member owns and those that nobody owns; gauges are removed when they go to another member,
+//! `hub_records_lost_total` stays.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::AtomicU64},
+};
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -83,6 +87,8 @@ pub struct Metrics {
     partitions: Arc<PartitionGauges>,
 }
 
+type SecondsGauge = Gauge<f64, AtomicU64>;
+
 /// The gauges of partitions.
 #[derive(Debug, Default)]
 struct PartitionGauges {
@@ -90,7 +96,12 @@ struct PartitionGauges {
     log_start_offset: Family<PartitionLabels, Gauge>,
     log_end_offset: Family<PartitionLabels, Gauge>,
     lag_records: Family<PartitionLabels, Gauge>,
-    lag_seconds: Family<PartitionLabels, Gauge<f64, std::sync::atomic::AtomicU64>>,
+    lag_seconds: Family<PartitionLabels, SecondsGauge>,
+    lag_bytes: Family<PartitionLabels, Gauge>,
+    lag_drain_seconds: Family<PartitionLabels, SecondsGauge>,
+    lag_head_room_records: Family<PartitionLabels, Gauge>,
+    lag_stuck: Family<PartitionLabels, Gauge>,
+    lag_orphaned: Family<PartitionLabels, Gauge>,
     out_of_range_records: Family<PartitionLabels, Gauge>,
 }
 
@@ -106,6 +117,14 @@ pub struct PartitionLag {
     /// Age of the first uncommitted record by the broker's timestamp, in seconds; 0 without lag, `None` while there is lag
     /// whose age is not known.
     pub seconds: Option<f64>,
+    /// About how many bytes the lag has; `None` while the size of records is not known.
+    pub bytes: Option<u64>,
+    /// Seconds until there is no lag at the rates of the last half minute; `None` when there is no end to it.
+    pub drain_seconds: Option<f64>,
+    /// The group is behind and has not moved for half a minute.
+    pub is_stuck: bool,
+    /// No member has the partition.
+    pub is_orphaned: bool,
 }
 
 impl PartitionLag {
@@ -114,6 +133,12 @@ impl PartitionLag {
         let end = self.log_end?;
         let from = self.committed.or(self.log_start)?;
         Some((end - from).max(0))
+    }
+
+    /// Records between the start of the log and the committed offset: at 0 retention deletes unread records.
+    pub fn head_room_records(&self) -> Option<i64> {
+        let start = self.log_start?;
+        Some((self.committed.unwrap_or(start) - start).max(0))
     }
 }
 
@@ -241,6 +266,32 @@ impl PartitionGauges {
             Unit::Seconds,
             self.lag_seconds.clone(),
         );
+        registry.register_with_unit(
+            "hub_lag_drain",
+            "Time until there is no lag at the rates of the last half minute; absent when there is no end to it",
+            Unit::Seconds,
+            self.lag_drain_seconds.clone(),
+        );
+        registry.register(
+            "hub_lag_bytes",
+            "About how many bytes the records have that are not yet resolved",
+            self.lag_bytes.clone(),
+        );
+        registry.register(
+            "hub_lag_head_room_records",
+            "Records between the start of the log and the committed offset; at 0 retention deletes unread records",
+            self.lag_head_room_records.clone(),
+        );
+        registry.register(
+            "hub_lag_stuck",
+            "1 for a partition that is behind and of which nothing was resolved for half a minute",
+            self.lag_stuck.clone(),
+        );
+        registry.register(
+            "hub_lag_orphaned",
+            "1 for a partition that no member of the group has",
+            self.lag_orphaned.clone(),
+        );
         registry.register(
             "hub_offset_out_of_range_records",
             "Records that retention removed before they were read, of a partition that waits for it",
@@ -343,19 +394,23 @@ impl SignalMetrics {
             (&gauges.log_start_offset, lag.log_start),
             (&gauges.log_end_offset, lag.log_end),
             (&gauges.lag_records, lag.records()),
+            (&gauges.lag_bytes, lag.bytes.and_then(|bytes| i64::try_from(bytes).ok())),
+            (&gauges.lag_head_room_records, lag.head_room_records()),
+            (&gauges.lag_stuck, Some(lag.is_stuck.into())),
+            (&gauges.lag_orphaned, Some(lag.is_orphaned.into())),
         ];
         for (gauge, value) in known {
             if let Some(value) = value {
                 gauge.get_or_create(&labels).set(value);
             }
         }
-        match lag.seconds {
-            Some(seconds) => {
-                gauges.lag_seconds.get_or_create(&labels).set(seconds);
-            }
-            // Nothing is better than a number that an alert takes for health.
-            None => {
-                gauges.lag_seconds.remove(&labels);
+        for (gauge, value) in
+            [(&gauges.lag_seconds, lag.seconds), (&gauges.lag_drain_seconds, lag.drain_seconds)]
+        {
+            match value {
+                Some(seconds) => drop(gauge.get_or_create(&labels).set(seconds)),
+                // Nothing is better than a number that an alert takes for health.
+                None => drop(gauge.remove(&labels)),
             }
         }
     }
@@ -381,11 +436,16 @@ impl SignalMetrics {
             &gauges.log_start_offset,
             &gauges.log_end_offset,
             &gauges.lag_records,
+            &gauges.lag_bytes,
+            &gauges.lag_head_room_records,
+            &gauges.lag_stuck,
+            &gauges.lag_orphaned,
             &gauges.out_of_range_records,
         ] {
             gauge.remove(&labels);
         }
         gauges.lag_seconds.remove(&labels);
+        gauges.lag_drain_seconds.remove(&labels);
     }
 
     /// Items that the sink has acknowledged so far.

@@ -18,6 +18,9 @@ mod tests;
 
 use std::collections::VecDeque;
 
+/// Records that the mean size is of, about.
+const SIZES: f64 = 100.0;
+
 /// What is written to the group's offset of one partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommitPoint {
@@ -54,6 +57,7 @@ pub struct OffsetTracker {
     is_renewal_due: bool,
     has_resolved_prefix: bool,
     last_resolved_timestamp_ms: Option<i64>,
+    mean_bytes: Option<f64>,
 }
 
 #[derive(Debug)]
@@ -78,6 +82,7 @@ impl OffsetTracker {
             is_renewal_due: false,
             has_resolved_prefix: false,
             last_resolved_timestamp_ms: None,
+            mean_bytes: None,
         }
     }
 
@@ -98,6 +103,17 @@ impl OffsetTracker {
         let record = Unresolved { offset, timestamp_ms };
         self.outstanding.push_back(Outstanding { record, resolved: false });
         true
+    }
+
+    /// Takes note of the size of a received record.
+    pub fn note_size(&mut self, bytes: usize) {
+        let mean = self.mean_bytes.unwrap_or(bytes as f64);
+        self.mean_bytes = Some(mean + (bytes as f64 - mean) / SIZES);
+    }
+
+    /// Bytes of a record, in the mean over about the last [`SIZES`]; `None` before the first.
+    pub fn mean_bytes(&self) -> Option<f64> {
+        self.mean_bytes
     }
 
     /// Marks a received record as stored or dead-lettered. `false` when the offset is not outstanding, or was

@@ -41,6 +41,7 @@ mod ownership;
 
 use std::{collections::BTreeSet, num::NonZeroUsize, sync::Arc, time::Duration};
 
+use bytes::Bytes;
 use kafka_client::{CommitError, Consumer, ConsumerError, ConsumerEvent, Record};
 use service_runtime::{Condition, error_chain::ErrorChain, liveness::Heartbeat};
 use telemetry_wire::Signal;
@@ -222,6 +223,7 @@ impl<S: Sink> Pipeline<S> {
             return;
         }
         self.wiring.metrics.record_fetched();
+        state.tracker.note_size(record.key.as_ref().map_or(0, Bytes::len) + record.value.len());
         match intake::open(self.wiring.signal, record) {
             Ok(fragment) => state.waiting.push_back(fragment),
             Err((fragment, error)) => self.dead_letter(&id, fragment, error),

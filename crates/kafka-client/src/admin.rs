@@ -25,6 +25,8 @@ use crate::{
     event::{CommitOffset, CommittedOffset},
 };
 
+/// Records of a partition whose size is looked at.
+const SAMPLE: usize = 16;
 /// One request to the cluster; a few times the time of a leader election.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -169,17 +171,26 @@ pub async fn offsets_at(
     .await
 }
 
-/// The broker's timestamp of the first record at or behind each of these positions, in milliseconds since the epoch; of
-/// partitions without such a record, and of those that say nothing within `patience`, nothing.
+/// What the first records at a position say.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FirstRecords {
+    /// The broker's timestamp of the very first, in milliseconds since the epoch.
+    pub timestamp_ms: i64,
+    /// Bytes of a record, key and value, in the mean over those that were looked at.
+    pub mean_bytes: f64,
+}
+
+/// The first records at or behind each of these positions; of partitions without such a record, and of those that say nothing
+/// within `patience`, nothing.
 ///
 /// # Errors
 /// The positions cannot be read at all.
-pub async fn timestamps_at(
+pub async fn first_records(
     connection: &ConnectionConfig,
     topic: &str,
     positions: &[(i32, i64)],
     patience: Duration,
-) -> Result<BTreeMap<i32, i64>, LookupError> {
+) -> Result<BTreeMap<i32, FirstRecords>, LookupError> {
     let (connection, topic, positions) = (connection.clone(), topic.to_owned(), positions.to_vec());
     let looking = tokio::task::spawn_blocking(move || {
         let mut settings = connection.client_config();
@@ -198,17 +209,26 @@ pub async fn timestamps_at(
             list.add_partition_offset(&topic, *partition, Offset::Offset(*offset)).map_err(refused)?;
         }
         client.assign(&list).map_err(refused)?;
-        let (mut found, deadline) = (BTreeMap::new(), Instant::now() + patience);
+        // Of each partition: the first timestamp, records and their bytes.
+        let mut found: BTreeMap<i32, (i64, usize, usize)> = BTreeMap::new();
+        let deadline = Instant::now() + patience;
         while found.len() < positions.len() && Instant::now() < deadline {
             let Some(Ok(message)) = client.poll(Duration::from_millis(20)) else { continue };
             let Some(timestamp) = message.timestamp().to_millis() else { continue };
-            if found.insert(message.partition(), timestamp).is_none() {
+            let bytes = message.payload_len() + message.key_len();
+            let (_, records, sum) = found.entry(message.partition()).or_insert((timestamp, 0, 0));
+            (*records, *sum) = (*records + 1, *sum + bytes);
+            if *records == SAMPLE {
                 let mut done = TopicPartitionList::with_capacity(1);
                 done.add_partition(&topic, message.partition());
                 client.pause(&done).map_err(refused)?;
             }
         }
-        Ok(found)
+        let first = |(timestamp_ms, records, bytes)| FirstRecords {
+            timestamp_ms,
+            mean_bytes: bytes as f64 / records as f64,
+        };
+        Ok(found.into_iter().map(|(partition, found)| (partition, first(found))).collect())
     });
     looking.await.unwrap_or(Err(LookupError::Closed))
 }

@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use hub_consumer::lag::command::{PartitionState, State, Table, measure};
+use hub_consumer::lag::{
+    command::Table,
+    meter::{Meter, PartitionState, Scope, State},
+};
 use kafka_client::admin;
 use telemetry_wire::Signal;
 use tokio::time::sleep;
@@ -14,7 +17,7 @@ use crate::{
 
 async fn states(line: &Line, database: &Database) -> Vec<PartitionState> {
     let config = line.table_config(&database.config, "");
-    measure(&config.signals[0]).await.unwrap_or_else(|error| panic!("{error:#}"))
+    Meter::new(&config.signals[0], Scope::All).look().await.unwrap_or_else(|error| panic!("{error:#}"))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -38,11 +41,13 @@ async fn what_waits_is_as_old_as_its_first_record_whether_somebody_reads_it_or_n
     let states = states(&line, &database).await;
     let after = waits_since.elapsed();
     let of = &states[1];
-    assert_eq!((of.records, of.committed, of.log_end, of.head_room), (2, Some(1), 3, 1));
+    assert_eq!((of.records, of.committed, of.log_end, of.head_room_records), (2, Some(1), 3, 1));
     // The broker's clock is this machine's, by the millisecond.
     let truth = (before - sent).as_secs_f64() - 0.01..=after.as_secs_f64() + 0.01;
     assert!(truth.contains(&of.seconds.unwrap()), "{:?} is not within {truth:?}", of.seconds);
-    assert_eq!((of.state, of.drained_in), (State::Orphaned, None));
+    let bytes = logs_request("second", 2).len() + logs_request("third", 2).len();
+    assert!(of.bytes.unwrap().abs_diff(bytes as u64) <= 1, "{:?} is not {bytes}", of.bytes);
+    assert_eq!((of.state, of.drain_seconds), (State::Orphaned, None));
     assert_eq!((states[0].records, states[2].records), (0, 1));
     assert!(states[2].seconds.unwrap() < of.seconds.unwrap());
     let table = Table(&states).to_string();
@@ -59,7 +64,7 @@ async fn a_group_that_retention_has_passed_is_said_to_have_lost() {
     line.set_committed(0, 1).await;
     admin::delete_records(&line.connection, &line.topic, 0, 3).await.unwrap();
     let states = states(&line, &database).await;
-    assert_eq!((states[0].state, states[0].head_room), (State::Overrun, 0));
+    assert_eq!((states[0].state, states[0].head_room_records), (State::Overrun, 0));
     database.drop().await;
 }
 
@@ -74,7 +79,7 @@ async fn a_lag_that_is_worked_off_has_an_end() {
     eventually("an end is in sight", async || {
         let states = states(&line, &database).await;
         assert!(states[0].records > 0 || states[0].committed == Some(60), "{states:?}");
-        states[0].records > 0 && states[0].drained_in.is_some_and(|seconds| seconds > 0.0)
+        states[0].records > 0 && states[0].drain_seconds.is_some_and(|seconds| seconds > 0.0)
     })
     .await;
     line.wait_until_committed().await;

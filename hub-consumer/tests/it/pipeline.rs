@@ -315,11 +315,18 @@ async fn hub_without_its_table_says_so_and_starts_once_it_is_migrated() {
     })
     .await;
     eventually("the lag shows", async || hub.metric("hub_lag_records", &line.topic) == 3.0).await;
-    let text = hub.runtime.encode_metrics().unwrap();
-    assert!(!text.contains("hub_lag_seconds{"), "its age is not known, and 0 would be untrue");
+    assert_eq!(hub.metric("hub_lag_orphaned", &line.topic), 1.0, "nobody owns it");
+    assert!(hub.metric("hub_lag_seconds", &line.topic) > 0.0, "though nobody reads it");
+    assert!(hub.metric("hub_lag_bytes", &line.topic) > 100.0);
     database.migrator().apply().await.unwrap();
     line.wait_until_committed().await;
     assert_eq!(stored(&database, "otel_logs").await, sent);
+    eventually("it has an owner and no lag", async || {
+        let lag = ["orphaned", "records", "bytes", "drain_seconds", "stuck"];
+        lag.iter().all(|of| hub.metric(&format!("hub_lag_{of}"), &line.topic) == 0.0)
+            && hub.metric("hub_lag_head_room_records", &line.topic) == 3.0
+    })
+    .await;
     hub.stop().await;
     database.drop().await;
 }

@@ -10,6 +10,7 @@ use hub_consumer::{
     replay::{ReplayArgs, Replayed, replay},
 };
 use kafka_client::admin;
+use rustix::process::{Pid, Signal as ProcessSignal, kill_process};
 use service_runtime::Runtime;
 use telemetry_wire::Signal;
 use tokio::time::sleep;
@@ -205,6 +206,23 @@ async fn a_replay_that_is_killed_is_gone_on_with() {
         assert!(replayed.audit.complete, "round {round}: {}", replayed.audit);
         stored.has_all(120).await;
     }
+    stored.database.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_that_is_told_to_end_gives_its_lock_back() {
+    let stored = Stored::new(1, 120).await;
+    let folder = tempfile::tempdir().unwrap();
+    stored.delete("1").await;
+    let told = stored.spawn(folder.path(), &["--rate", "50"]);
+    eventually("it has stored something", async || stored.counts("{db}").await.0 > 0).await;
+    kill_process(Pid::from_child(&told), ProcessSignal::TERM).unwrap();
+    let told = told.wait_with_output().unwrap();
+    assert_eq!(told.status.code(), Some(2), "it did not get to its end");
+    // Otherwise this one would be refused for two minutes.
+    let replayed = stored.replay(&all()).await;
+    assert!(replayed.audit.complete && replayed.records < 120, "{}", replayed.audit);
+    stored.has_all(120).await;
     stored.database.drop().await;
 }
 
