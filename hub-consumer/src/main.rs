@@ -7,6 +7,7 @@ use hub_consumer::{
     SERVICE, app,
     audit::{self, AuditArgs, Outcome},
     config::HubConfig,
+    doctor::{self, DoctorArgs},
     heap,
     lag::{self, command::LagArgs},
     redrive::{self, RedriveArgs},
@@ -48,6 +49,8 @@ enum Command {
     /// Create the topics of the configuration and their dead-letter topics, or check those that are there. Exits with 1 when one
     /// is not as it should be.
     Topics(TopicsArgs),
+    /// Look at everything a hub needs, and say how what is wrong is mended. Exits with 1 when there is a problem.
+    Doctor(DoctorArgs),
     /// Count that every committed record of logs and traces is stored or dead-lettered, once. Exits with 0 when all is, with
     /// 1 when records are missing or doubled, with 2 when that cannot be known.
     Audit(AuditArgs),
@@ -80,6 +83,9 @@ fn main() -> ExitCode {
             })
         }
         Command::Topics(args) => judged(&args.run, async |config, _| topics::run(config, &args).await),
+        Command::Doctor(args) => {
+            judged(&args.run, async |config, runtime| doctor::run(config, runtime, &args).await)
+        }
         Command::Audit(args) => {
             judged(&args.run, async |config, runtime| audit::run(config, runtime, &args).await)
         }

@@ -7,6 +7,7 @@ mod blocks;
 mod clickhouse_faults;
 mod database;
 mod decode;
+mod doctor;
 mod exactly_once;
 mod insert;
 mod lag;
