@@ -12,6 +12,7 @@ const MODULE: Module = Module {
     go_sum: include_str!("../collector/go.sum"),
     main_go: include_str!("../collector/main.go"),
     programs: &[(".", "collector")],
+    tags: "",
     takes: "about 3 minutes of two cores",
 };
 

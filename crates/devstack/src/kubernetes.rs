@@ -5,7 +5,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use openssl::ec::{EcGroup, EcKey};
 use openssl::nid::Nid;
@@ -13,7 +13,7 @@ use openssl::nid::Nid;
 use crate::go::Module;
 use crate::process::{Mode, Process};
 use crate::question::Question;
-use crate::server::tail;
+use crate::server::spawn_to_answer;
 use crate::sweeper::SweptFolder;
 use crate::{Cache, Error, Progress, Result, ports};
 
@@ -27,15 +27,12 @@ const MODULE: Module = Module {
         ("k8s.io/kubernetes/cmd/kube-apiserver", "kube-apiserver"),
         ("go.etcd.io/etcd/server/v3", "etcd"),
     ],
+    tags: "",
     takes: "about 5 minutes of two cores",
 };
 
-/// How long it may take until the API answers: a few seconds on a quiet machine.
-const START_PATIENCE: Duration = Duration::from_secs(90);
-const ANSWER_PATIENCE: Duration = Duration::from_secs(2);
+/// How long it may take to stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(20);
-const PAUSE: Duration = Duration::from_millis(50);
-const TAIL_LINES: usize = 25;
 
 /// A Kubernetes API on loopback, with data of its own that go when it is dropped.
 #[derive(Debug)]
@@ -75,16 +72,8 @@ impl KubernetesApi {
             return Ok(());
         }
         let log = self.folder.path().join("kube-apiserver.log");
-        let process = Process::spawn(Mode::Exec, &self.launch, &log)?;
         let question = Question::KubernetesApi { url: self.url.clone() };
-        let start = Instant::now();
-        while let Err(answer) = question.ask(ANSWER_PATIENCE) {
-            let ended = process.wait(PAUSE).map(|status| status.to_string());
-            if ended.is_some() || start.elapsed() > START_PATIENCE {
-                let (status, tail) = (ended.unwrap_or(answer), tail(&log, TAIL_LINES));
-                return Err(Error::Command { what: "start kube-apiserver".to_owned(), status, tail });
-            }
-        }
+        let process = spawn_to_answer("kube-apiserver", &self.launch, &log, &question)?;
         *api = Some(process);
         Ok(())
     }

@@ -17,6 +17,8 @@ pub(crate) enum Question {
     Clickhouse { url: String },
     /// Are all modules up, and what is `vector(1)`?
     Mimir { url: String },
+    /// Does it serve?
+    Prometheus { url: String },
     /// Is everything there that the API serves?
     KubernetesApi { url: String },
 }
@@ -39,6 +41,7 @@ impl Question {
                 let answer = get(format!("{}/?query=SELECT%201", url.trim_end_matches('/')), patience)?;
                 if answer.trim() == "1" { Ok(()) } else { Err(format!("SELECT 1 gives {answer:?}")) }
             }
+            Self::Prometheus { url } => get(format!("{url}/-/ready"), patience).map(drop),
             Self::KubernetesApi { url } => get(format!("{url}/readyz"), patience).map(drop),
             Self::Mimir { url } => {
                 let url = url.trim_end_matches('/');

@@ -57,6 +57,25 @@ pub(crate) struct Launch {
     pub(crate) log: PathBuf,
 }
 
+/// Starts a server that is of no stack, and returns when it answers.
+pub(crate) fn spawn_to_answer(
+    name: &str,
+    command: &[OsString],
+    log: &Path,
+    question: &Question,
+) -> Result<Process> {
+    let process = Process::spawn(Mode::Exec, command, log)?;
+    let start = Instant::now();
+    while let Err(answer) = question.ask(ANSWER_PATIENCE) {
+        let ended = process.wait(PAUSE).map(|status| status.to_string());
+        if ended.is_some() || start.elapsed() > START_PATIENCE {
+            let (status, tail) = (ended.unwrap_or(answer), tail(log, TAIL_LINES));
+            return Err(Error::Command { what: format!("start {name}"), status, tail });
+        }
+    }
+    Ok(process)
+}
+
 impl Server {
     /// A server that the user named.
     pub(crate) fn given(part: Part, address: String, question: Question) -> Result<Self> {

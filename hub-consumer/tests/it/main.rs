@@ -19,5 +19,6 @@ mod native_block;
 mod operate;
 mod oracle;
 mod pipeline;
+mod prometheus;
 mod redrive;
 mod replay;

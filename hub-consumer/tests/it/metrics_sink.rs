@@ -389,9 +389,13 @@ async fn metrics_are_queried_from_a_real_mimir() {
     hub.stop().await;
 }
 
-/// The value of an instant query that has one.
+/// The value of an instant query to Mimir that has one.
 pub(crate) async fn ask(mimir: &str, query: &str) -> f64 {
-    let url = format!("{mimir}/prometheus/api/v1/query");
+    ask_at(&format!("{mimir}/prometheus/api/v1/query"), query).await
+}
+
+/// The same of any server that has the path.
+pub(crate) async fn ask_at(url: &str, query: &str) -> f64 {
     let request =
         reqwest::Client::new().get(url).query(&[("query", query)]).header("X-Scope-OrgID", "anonymous");
     let text = request.send().await.unwrap().text().await.unwrap();

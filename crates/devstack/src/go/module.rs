@@ -20,6 +20,8 @@ pub(crate) struct Module {
     pub(crate) main_go: &'static str,
     /// The packages to build, each with the name of its program.
     pub(crate) programs: &'static [(&'static str, &'static str)],
+    /// Build tags, separated by commas: of large programs, to leave out what is not needed here.
+    pub(crate) tags: &'static str,
     /// What to tell a person who waits.
     pub(crate) takes: &'static str,
 }
@@ -30,6 +32,9 @@ impl Module {
         let mut inputs = vec![self.go_mod.as_bytes(), self.go_sum.as_bytes()];
         if !self.main_go.is_empty() {
             inputs.push(self.main_go.as_bytes());
+        }
+        if !self.tags.is_empty() {
+            inputs.push(self.tags.as_bytes());
         }
         let inputs = checksum::fingerprint(&inputs);
         let key = format!("{}-{}-{}-{inputs}", self.name, self.version, std::env::consts::ARCH);
@@ -53,7 +58,7 @@ impl Module {
         task.say(format!("fetching {name}'s modules"));
         let mains = self.programs.iter().map(|(main, _)| *main);
         let mut list = go_command(go, draft);
-        list.args(["list", "-mod=mod", "-deps", "-f", "{{.ImportPath}}"]).args(mains);
+        list.args(["list", "-mod=mod", "-tags", self.tags, "-deps", "-f", "{{.ImportPath}}"]).args(mains);
         let packages = command::output(&format!("fetch {name}'s modules by go"), &mut list)?.lines().count();
 
         task.say(format!("compiling {packages} packages; {} the first time", self.takes));
@@ -61,7 +66,7 @@ impl Module {
         for (main, program) in self.programs {
             let mut compile = go_command(go, draft);
             compile.args(["build", "-v", "-mod=mod", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w"]);
-            compile.arg("-o").arg(draft.join(program)).arg(main);
+            compile.args(["-tags", self.tags]).arg("-o").arg(draft.join(program)).arg(main);
             command::run(&format!("compile {program} by go"), &mut compile, |_| {
                 compiled += 1;
                 task.say_how_far(format!("compiling: {compiled} of at most {packages} packages"));

@@ -15,6 +15,7 @@ const MODULE: Module = Module {
     go_sum: include_str!("../../mimir/go.sum"),
     main_go: "",
     programs: &[("github.com/grafana/mimir/cmd/mimir", "mimir")],
+    tags: "",
     takes: "about 10 minutes of two cores",
 };
 

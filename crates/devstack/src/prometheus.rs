@@ -1,0 +1,67 @@
+//! Prometheus with its OTLP receiver: the second of the metrics endpoints that the hub writes to.
+
+use std::ffi::OsString;
+
+use crate::go::Module;
+use crate::process::Process;
+use crate::question::Question;
+use crate::server::spawn_to_answer;
+use crate::sweeper::SweptFolder;
+use crate::{Cache, Error, Progress, Result, ports};
+
+const MODULE: Module = Module {
+    name: "prometheus",
+    version: "3.13.5",
+    go_mod: include_str!("../prometheus/go.mod"),
+    go_sum: include_str!("../prometheus/go.sum"),
+    main_go: "",
+    programs: &[("github.com/prometheus/prometheus/cmd/prometheus", "prometheus")],
+    // Nothing is scraped.
+    tags: "remove_all_sd",
+    takes: "about 3 minutes of two cores",
+};
+
+/// A Prometheus on loopback, with data of its own that go when it is dropped. Samples may be late by an hour.
+#[derive(Debug)]
+pub struct Prometheus {
+    url: String,
+    // Before the folder that it writes to.
+    _process: Process,
+    _folder: SweptFolder,
+}
+
+impl Prometheus {
+    /// Builds it unless it is in the cache, starts it, and returns when it serves. Blocks.
+    ///
+    /// # Errors
+    /// Go is missing, a module cannot be had, or the end of its log when it did not come up.
+    pub fn up(cache: &Cache, progress: &Progress) -> Result<Self> {
+        let task = progress.task("prometheus");
+        let program = MODULE.build(cache, &task)?.join("prometheus");
+        task.say("starting");
+        let folder = SweptFolder::new()?;
+        let config = folder.path().join("prometheus.yaml");
+        std::fs::write(&config, include_str!("../prometheus/prometheus.yaml"))
+            .map_err(Error::io(format!("write {}", config.display())))?;
+        let address = format!("127.0.0.1:{}", ports::free());
+        let flag = |name: &str, value: &str| OsString::from(format!("--{name}={value}"));
+        let command = [
+            program.into(),
+            flag("config.file", &config.to_string_lossy()),
+            flag("storage.tsdb.path", &folder.path().join("data").to_string_lossy()),
+            flag("web.listen-address", &address),
+            "--web.enable-otlp-receiver".into(),
+        ];
+        let url = format!("http://{address}");
+        let (log, question) =
+            (folder.path().join("prometheus.log"), Question::Prometheus { url: url.clone() });
+        let process = spawn_to_answer("prometheus", &command, &log, &question)?;
+        task.done(&format!("up at {url}"));
+        Ok(Self { url, _process: process, _folder: folder })
+    }
+
+    /// Its base address.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+}
