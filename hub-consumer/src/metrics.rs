@@ -78,6 +78,7 @@ pub struct Metrics {
     insert_duration: Family<SignalLabels, Histogram, fn() -> Histogram>,
     insert_retries: Family<ReasonLabels, Counter>,
     block_rows: Family<SignalLabels, Histogram, fn() -> Histogram>,
+    offset_commits: Family<SignalLabels, Counter>,
     commit_failures: Family<ReasonLabels, Counter>,
     read_backs: Family<ReasonLabels, Counter>,
     intent_mismatches: Family<SignalLabels, Counter>,
@@ -157,6 +158,7 @@ impl Metrics {
             insert_duration: Family::new_with_constructor(duration_histogram),
             insert_retries: Family::default(),
             block_rows: Family::new_with_constructor(rows_histogram),
+            offset_commits: Family::default(),
             commit_failures: Family::default(),
             read_backs: Family::default(),
             intent_mismatches: Family::default(),
@@ -198,6 +200,11 @@ impl Metrics {
             "hub_records_lost",
             "Records that retention removed before they were read, and that were gone over",
             self.records_lost.clone(),
+        );
+        registry.register(
+            "hub_offset_commits",
+            "Offsets of partitions that the broker has taken, the announcement of a block with each",
+            self.offset_commits.clone(),
         );
         registry.register("hub_commit_failures", "Offset commits that failed", self.commit_failures.clone());
         registry.register(
@@ -357,6 +364,11 @@ impl SignalMetrics {
     /// A request has to be repeated.
     pub fn request_failed(&self, reason: &'static str) {
         self.all.insert_retries.get_or_create(&self.reason(reason)).inc();
+    }
+
+    /// A commit of so many partitions' offsets was acknowledged.
+    pub fn offsets_committed(&self, partitions: usize) {
+        self.all.offset_commits.get_or_create(&self.labels()).inc_by(partitions as u64);
     }
 
     /// A commit failed.

@@ -419,10 +419,13 @@ impl<S: Sink> Pipeline<S> {
             }
             self.send_announced(id);
         }
-        if let Err(failure) = result {
-            self.commit_not_before = Instant::now() + COMMIT_RETRY;
-            self.wiring.metrics.commit_failed(if failure.is_stale() { "stale" } else { "failed" });
-            warn!(error = %ErrorChain(&failure), "offsets are not committed; the next commit includes them");
+        match result {
+            Ok(()) => self.wiring.metrics.offsets_committed(ids.len()),
+            Err(failure) => {
+                self.commit_not_before = Instant::now() + COMMIT_RETRY;
+                self.wiring.metrics.commit_failed(if failure.is_stale() { "stale" } else { "failed" });
+                warn!(error = %ErrorChain(&failure), "offsets are not committed; the next commit includes them");
+            }
         }
     }
 

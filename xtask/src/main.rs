@@ -70,7 +70,7 @@ fn demo(steps: &mut Steps, options: &[&str]) -> Result<()> {
 fn test(steps: &mut Steps) -> Result<()> {
     prerequisites::ensure()?;
     steps.cargo("build the server launcher", &["build", "-p", "devstack"])?;
-    let fetch = steps.spawn("target/debug/devstack", &["fetch"])?;
+    let fetch = steps.spawn("target/debug/devstack", &["fetch", "--for-tests"])?;
     check(steps)?;
     steps.cargo("build the tests", &["test", "--workspace", "--no-run"])?;
     steps.wait("fetch the servers", fetch)?;

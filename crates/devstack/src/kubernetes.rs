@@ -46,6 +46,17 @@ pub struct KubernetesApi {
 }
 
 impl KubernetesApi {
+    /// Builds what is not in the cache. Blocks.
+    ///
+    /// # Errors
+    /// Go is missing, or a module cannot be had.
+    pub fn fetch(cache: &Cache, progress: &Progress) -> Result<()> {
+        let task = progress.task("kubernetes");
+        let built = MODULE.build(cache, &task);
+        task.done(if built.is_ok() { "built" } else { "failed" });
+        built.map(drop)
+    }
+
     /// Builds what is not in the cache, starts both, and returns when the API is ready. Blocks.
     ///
     /// # Errors

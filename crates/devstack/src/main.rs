@@ -68,6 +68,9 @@ enum What {
         /// Fetch only these (default: all).
         #[arg(long = "part", value_enum)]
         parts: Vec<Part>,
+        /// Also build the servers that only tests start: a Kubernetes API and a Prometheus.
+        #[arg(long)]
+        for_tests: bool,
         /// Verify the checksums of what is in the cache already.
         #[arg(long)]
         verify: bool,
@@ -106,9 +109,15 @@ fn run(what: What) -> Result<ExitCode> {
                 say(&format!("export {name}='{value}'"));
             }
         }
-        What::Fetch { parts, verify } => {
+        What::Fetch { parts, for_tests, verify } => {
             let work = if verify { devstack::verify } else { devstack::fetch };
-            work(&parts_or_all(parts), &Cache::from_env(), &Progress::detect())?;
+            let (cache, progress) = (Cache::from_env(), Progress::detect());
+            work(&parts_or_all(parts), &cache, &progress)?;
+            if for_tests {
+                // One after the other: each takes all cores.
+                devstack::Prometheus::fetch(&cache, &progress)?;
+                devstack::KubernetesApi::fetch(&cache, &progress)?;
+            }
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -134,6 +134,11 @@ async fn measure(
         arguments.connections
     );
 
+    let counts = async || -> Result<(f64, f64)> {
+        let blocks = line.hub_metric("hub_insert_duration_seconds_count").await?;
+        Ok((blocks, line.hub_metric("hub_offset_commits_total").await?))
+    };
+    let before_blocks = counts().await?;
     let before: Vec<Cpu> = processes.iter().map(|(_, pid)| Cpu::of(*pid)).collect::<Result<_>>()?;
     let started = Instant::now();
     let sent = send(arguments, line.sender()?, signal, &requests).await?;
@@ -167,6 +172,9 @@ async fn measure(
         let used = Cpu::of(*pid)?.since(before);
         println!("  {name:<16}{:>22.2}{:>12}", used / sent as f64 * 1e6, peak >> 20);
     }
+    let (blocks, commits) = counts().await?;
+    let (blocks, commits) = (blocks - before_blocks.0, commits - before_blocks.1);
+    println!("  {blocks} blocks, {commits} offsets committed: {:.2} a block", commits / blocks);
     Ok(())
 }
 
