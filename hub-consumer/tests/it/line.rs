@@ -103,6 +103,25 @@ impl Line {
         config
     }
 
+    /// A configuration file for the program itself.
+    pub(crate) fn yaml(&self, clickhouse: &ClickHouseConfig, more: &str) -> String {
+        let signals: String = Signal::ALL
+            .into_iter()
+            .map(|signal| match signal == self.signal {
+                true => format!("  {signal}: {{topic: {}, group_id: {}}}\n", self.topic, self.group),
+                false => format!("  {signal}: {{enabled: false}}\n"),
+            })
+            .collect();
+        format!(
+            "kafka: {{brokers: ['{}']}}\nclickhouse: {{url: '{}', database: {}, schema: {{retention_days: {}}}}}\n\
+             signals:\n{signals}{more}\n",
+            self.connection.brokers.join("','"),
+            clickhouse.http.url(),
+            clickhouse.database,
+            clickhouse.schema.retention_days,
+        )
+    }
+
     /// Sends one record to a partition and returns its offset once the broker has it.
     pub(crate) async fn send(&self, partition: i32, value: &[u8], headers: &[(&str, &[u8])]) -> i64 {
         loop {

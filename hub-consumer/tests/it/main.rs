@@ -22,3 +22,4 @@ mod pipeline;
 mod prometheus;
 mod redrive;
 mod replay;
+mod runbook;

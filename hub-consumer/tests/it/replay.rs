@@ -85,17 +85,7 @@ impl Stored {
     /// Starts the program itself.
     fn spawn(&self, folder: &std::path::Path, args: &[&str]) -> Child {
         let path = folder.join("hub.yaml");
-        let yaml = format!(
-            "kafka: {{brokers: ['{}']}}\nclickhouse: {{url: '{}', database: {}, schema: {{retention_days: 7300}}}}\n\
-             blocks: {{max_rows: 20}}\n\
-             signals:\n  logs: {{topic: {topic}, group_id: hub-{topic}}}\n  traces: {{enabled: false}}\n  \
-             metrics: {{enabled: false}}\n",
-            self.line.connection.brokers.join("','"),
-            self.database.config.http.url(),
-            self.database.config.database,
-            topic = self.line.topic,
-        );
-        std::fs::write(&path, yaml).unwrap();
+        std::fs::write(&path, self.line.yaml(&self.database.config, "blocks: {max_rows: 20}")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_hub-consumer"));
         command.arg("replay").arg("--config").arg(&path).args(args);
         command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
