@@ -8,6 +8,7 @@
 //! senders were answered and by what the stores hold.
 
 pub mod clickhouse;
+pub mod drill;
 pub mod faults;
 pub mod line;
 pub mod mimir;

@@ -12,7 +12,7 @@ use telemetry_wire::{Signal, dead_letter_topic};
 
 use crate::clickhouse::ClickHouse;
 use crate::mimir::Mimir;
-use crate::process::{PATIENCE, Program, free_port};
+use crate::process::{PATIENCE, Program, free_port, output_of};
 use crate::scrape::Page;
 use crate::sender::Sender;
 
@@ -145,7 +145,15 @@ impl Line {
     /// # Errors
     /// It does not answer.
     pub async fn hub_metric(&self, name: &str) -> Result<f64> {
-        Ok(Page::read(&reqwest::Client::new(), &self.hub_admin_url()).await?.sum(name, &[]))
+        Ok(self.hub_page().await?.sum(name, &[]))
+    }
+
+    /// The metrics of the hub.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn hub_page(&self) -> Result<Page> {
+        Page::read(&reqwest::Client::new(), &self.hub_admin_url()).await
     }
 
     /// Changes a setting of hubs that are started from now on.
@@ -240,14 +248,34 @@ impl Line {
         format!("{}-{}", self.options.name, signal.as_str())
     }
 
+    /// Starts one of the hub's commands beside the hub.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn hub_command(&self, command: &str, args: &[&str]) -> Result<Program> {
+        let log = self.options.directory.join(format!("{command}.log"));
+        let config = self.hub_config();
+        let args = [&[command, "--config", text(&config)?], args].concat();
+        Program::start("hub-consumer", &args, &[], &log)
+    }
+
+    /// Runs one of the hub's commands to its end: its exit code, and what it printed for the operator.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub async fn hub_output(&self, command: &str, args: &[&str]) -> Result<(Option<i32>, String)> {
+        let config = self.hub_config();
+        let args = [&[command, "--config", text(&config)?], args].concat();
+        let output = output_of("hub-consumer", &args).await?;
+        Ok((output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned()))
+    }
+
     /// Counts with `hub-consumer audit` that everything committed is stored or dead-lettered, once.
     ///
     /// # Errors
     /// It says that something is missing or doubled, or cannot say; its table is in the error.
     pub async fn audit(&self) -> Result<()> {
-        let log = self.options.directory.join("audit.log");
-        let mut audit =
-            Program::start("hub-consumer", &["audit", "--config", text(&self.hub_config())?], &[], &log)?;
+        let mut audit = self.hub_command("audit", &[])?;
         let status = audit.wait().await?;
         if !status.success() {
             bail!("hub-consumer audit ended with {status}\n{}", audit.tail());

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,21 @@ pub struct Program {
     name: &'static str,
     child: Child,
     log: PathBuf,
+}
+
+/// Runs `name` to its end and returns what it printed.
+///
+/// # Errors
+/// The program cannot be found, built or started.
+pub async fn output_of(name: &'static str, args: &[&str]) -> Result<Output> {
+    let mut command = devstack::tethered(&path_of(name)?).context("find the launcher")?;
+    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let child = devstack::spawn_for_good(command).with_context(|| format!("start {name}"))?;
+    let waiting = tokio::task::spawn_blocking(move || child.wait_with_output());
+    waiting
+        .await
+        .with_context(|| format!("wait for {name}"))?
+        .with_context(|| format!("read what {name} prints"))
 }
 
 impl Program {

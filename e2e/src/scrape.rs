@@ -23,6 +23,12 @@ impl Page {
         // Not `sum`, whose value for nothing is -0.
         self.0.lines().filter_map(|line| value_of(line, metric, labels)).fold(0.0, |sum, value| sum + value)
     }
+
+    /// The largest of the same; `None` when there is none.
+    #[must_use]
+    pub fn max(&self, metric: &str, labels: &[(&str, &str)]) -> Option<f64> {
+        self.0.lines().filter_map(|line| value_of(line, metric, labels)).reduce(f64::max)
+    }
 }
 
 /// The value of a sample line when name and labels fit. Our label values hold no quotes and no braces.

@@ -1,4 +1,4 @@
-//! Project automation: `cargo xtask demo|test|test-faults|check|tidy|bench`.
+//! Project automation: `cargo xtask demo|test|test-faults|drill|check|tidy|bench`.
 //!
 //! CI and people run the same commands; each one does all of its own set-up.
 #![allow(clippy::print_stderr, reason = "a command-line tool reports on the terminal")]
@@ -20,6 +20,7 @@ usage: cargo xtask COMMAND
   test            all checks and all tests, on servers that it starts and ends
   test-faults [ROW...]
                   every fault of the catalogue, again and again; writes docs/faults.md
+  drill           trouble and what an operator does about it; writes docs/drill.md
   check           tidy, format, clippy, documentation
   tidy            the rules about the source tree that no other tool knows
   bench [FILTER]  criterion benches, the spool beside its disk, the whole line, an outage
@@ -43,6 +44,7 @@ fn dispatch(args: &[String]) -> Result<()> {
         ["down"] => steps.run("end what was kept", "target/release/demo", &["--down"]),
         ["test"] => test(&mut steps),
         ["test-faults", rows @ ..] => test_faults(&mut steps, rows),
+        ["drill"] => drill(&mut steps),
         ["check"] => {
             prerequisites::ensure()?;
             check(&mut steps)
@@ -89,6 +91,14 @@ fn test_faults(steps: &mut Steps, rows: &[&str]) -> Result<()> {
     steps.run("fetch the servers", "target/debug/devstack", &["fetch"])?;
     let args = [&["--page", "docs/faults.md"], rows].concat();
     steps.run("faults", "target/debug/fault-campaign", &args)
+}
+
+/// On servers of its own: it stops one of them.
+fn drill(steps: &mut Steps) -> Result<()> {
+    prerequisites::ensure()?;
+    steps.cargo("build the programs", &["build", "--bins", "--workspace", "--exclude", "xtask"])?;
+    steps.run("fetch the servers", "target/debug/devstack", &["fetch"])?;
+    steps.run("drill", "target/debug/drill", &["--page", "docs/drill.md"])
 }
 
 fn check(steps: &mut Steps) -> Result<()> {

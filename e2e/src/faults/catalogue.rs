@@ -8,7 +8,8 @@ use anyhow::{Context as _, Result};
 use super::arena::Arena;
 use super::outcome::Outcome;
 use super::rows::{
-    broker, connections, crash, disk, exactly_once, hub, intake, poison, segments, stores, tail, time,
+    broker, connections, crash, disk, exactly_once, hub, intake, poison, replays, segments, stores, tail,
+    time,
 };
 
 /// One fault.
@@ -172,6 +173,7 @@ pub const ROWS: &[Row] = rows! {
     "C06" Nothing 1 6 poison::poisoned, "poison alone, among good records, and a flood of it";
     "C08" Nothing 0 3 poison::dead_letters_refused, "the dead-letter topic is not there";
     "C10" Nothing 0 3 exactly_once::retention_passes, "retention passes the committed position";
+    "D01" Nothing 1 10 replays::twice, "rows deleted by hand, the range replayed twice under load";
     "H01" Nothing 0 2 stores::clickhouse_away, "ClickHouse away for 20 s: metrics go on";
     "H02" Nothing 0 8 stores::answers_lost, "ClickHouse's answers come too late or never";
     "H07" Nothing 1 20 poison::row_refused, "the table refuses a row";
@@ -194,6 +196,12 @@ pub const ROWS: &[Row] = rows! {
     "X15" Nothing 4 100 stores::clickhouse_killed, "ClickHouse killed while it inserts";
     "X16" Nothing 0 30 stores::both_killed, "hub and ClickHouse killed together";
     "X17" Root 0 30 stores::renames_delayed, "as X15, each rename in ClickHouse delayed by 0.3 s";
+    "X18" Nothing 2 50 replays::killed, "replay killed at random moments, gone on with at once";
+    "X19" Nothing 0 5 replays::beside_rebalances, "hubs killed again and again beside a replay";
+    "X20" Nothing 0 5 replays::two_at_once, "two replays of one range at once";
+    "X21" Nothing 0 3 replays::partitions_lost, "partition of a table detached and attached, dropped; replayed after each";
+    "X22" Nothing 0 5 replays::without_a_broker, "broker killed in the middle of a replay";
+    "X23" Nothing 0 10 replays::poison_redriven, "poison redriven again and again";
     "X12" Nothing 0 3 disk::oldest_dropped, "quota used up, policy drop_oldest: only what is counted as dropped is missing";
 };
 

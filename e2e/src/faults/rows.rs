@@ -8,6 +8,7 @@ pub(super) mod exactly_once;
 pub(super) mod hub;
 pub(super) mod intake;
 pub(super) mod poison;
+pub(super) mod replays;
 pub(super) mod segments;
 pub(super) mod stores;
 pub(super) mod tail;

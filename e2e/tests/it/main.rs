@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers as well")]
 
 mod configuration;
+mod drill;
 mod expected;
 mod faults;
 mod generate;

@@ -261,6 +261,11 @@ pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool)
 
 /// A logs request of `items` records whose bodies begin with `name`.
 pub(crate) fn logs_request(name: &str, items: usize) -> Bytes {
+    logs_request_at(name, items, telemetry_wire::fixtures::START_UNIX_NANO)
+}
+
+/// The same, from this moment on, in nanoseconds since the epoch.
+pub(crate) fn logs_request_at(name: &str, items: usize, unix_nano: u64) -> Bytes {
     use opentelemetry_proto::tonic::{
         collector::logs::v1::ExportLogsServiceRequest,
         common::v1::{AnyValue, any_value::Value},
@@ -269,7 +274,7 @@ pub(crate) fn logs_request(name: &str, items: usize) -> Bytes {
     use prost::Message as _;
     let log_records = (0..items)
         .map(|item| LogRecord {
-            time_unix_nano: telemetry_wire::fixtures::START_UNIX_NANO + item as u64,
+            time_unix_nano: unix_nano + item as u64,
             body: Some(AnyValue { value: Some(Value::StringValue(format!("{name} {item}"))) }),
             ..LogRecord::default()
         })

@@ -17,7 +17,7 @@ use tokio::time::sleep;
 
 use crate::{
     database::Database,
-    line::{Hub, Line, eventually, logs_request},
+    line::{Hub, Line, eventually, logs_request, logs_request_at},
 };
 
 /// Items of every record.
@@ -230,6 +230,46 @@ async fn what_has_left_the_topic_is_refused_with_how_much_it_is() {
     assert!(text.contains("partition 0 begins at") && text.contains("after 2020-01-01"), "{text}");
     let left = ReplayArgs { range: from(Position::Offset(5)), allow_gone: true, ..all() };
     assert!(stored.replay(&left).await.audit.complete);
+    stored.database.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_ttl_took_stays_away_and_what_it_left_comes_back() {
+    const DAY: u64 = 86_400_000_000_000;
+    let (line, database) = (Line::new(Signal::Logs, 1).await, Database::migrated().await);
+    let now = u64::try_from(jiff::Timestamp::now().as_nanosecond()).unwrap();
+    let (expired, kept) = (now - 20 * DAY, now - 5 * DAY);
+    let record = |number: u64, times: &[u64]| {
+        let requests =
+            times.iter().map(|time| logs_request_at(&format!("record {number}"), 2, *time + number));
+        requests.collect::<Vec<_>>().concat()
+    };
+    for number in 0..9 {
+        // Two requests put end to end are one. Of some records every row has expired, of others a half.
+        let times: &[u64] = if number < 3 { &[expired] } else { &[expired, kept] };
+        line.send(0, &record(number, times), &[]).await;
+    }
+    let stored = Stored { line, database };
+    stored.store().await;
+    assert_eq!(stored.counts("{db}").await.0, 3 * 2 + 6 * 4);
+    let alter = "ALTER TABLE {db}.otel_logs MODIFY TTL toDateTime(Timestamp) + toIntervalDay(10)";
+    stored.database.query(alter).await;
+    // The part of the old day goes as a whole, when the server comes to it.
+    let settle = async || {
+        stored.database.query("OPTIMIZE TABLE {db}.otel_logs FINAL").await;
+        eventually("the TTL has taken its rows", async || stored.counts("{db}").await.0 <= 12).await;
+    };
+    settle().await;
+    stored.delete("source_offset IN (1, 4, 5)").await;
+    assert_eq!(stored.counts("{db}").await, (8, 8, 4));
+
+    let replayed = stored.replay(&all()).await;
+    assert_eq!((replayed.lacking_before, replayed.records), (2, 2), "record 1 has expired");
+    assert!(replayed.audit.complete, "{}", replayed.audit);
+    settle().await;
+    assert_eq!(stored.counts("{db}").await, (12, 12, 6));
+    let again = stored.replay(&all()).await;
+    assert!(again.records == 0 && again.audit.complete, "{}", again.audit);
     stored.database.drop().await;
 }
 
