@@ -134,13 +134,21 @@ impl Program {
     /// # Errors
     /// The program is still there after [`PATIENCE`].
     pub async fn wait(&mut self) -> Result<ExitStatus> {
-        let deadline = Instant::now() + PATIENCE;
+        self.wait_within(PATIENCE).await
+    }
+
+    /// The same for one that has more to do.
+    ///
+    /// # Errors
+    /// The program is still there after `patience`.
+    pub async fn wait_within(&mut self, patience: Duration) -> Result<ExitStatus> {
+        let deadline = Instant::now() + patience;
         loop {
             if let Some(status) = self.child.try_wait().context("ask for the program's state")? {
                 return Ok(status);
             }
             if Instant::now() > deadline {
-                bail!("{} did not end within {PATIENCE:?}\n{}", self.name, self.tail());
+                bail!("{} did not end within {patience:?}\n{}", self.name, self.tail());
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

@@ -195,6 +195,11 @@ impl OffsetTracker {
         self.is_renewal_due = true;
     }
 
+    /// Whether something is announced that the broker has to take, or a proof of ownership is waited for.
+    pub fn is_commit_wished(&self) -> bool {
+        self.is_renewal_due
+    }
+
     /// Whether the broker has acknowledged what is announced now, since it was.
     pub fn is_announcement_committed(&self) -> bool {
         let committed = self.committed.as_ref().map(|point| point.metadata.as_str());

@@ -15,6 +15,9 @@ use crate::{
     sink::{Fragment, Origin, Sink},
 };
 
+/// Offsets between two runs that are read and dropped: to seek costs some milliseconds, as much as some hundred records.
+const READ_THROUGH: i64 = 500;
+
 /// Reads these runs of offsets, first and last, and stores what is in them. `settled` is told of every block.
 pub(super) async fn resend<S: Sink>(
     resender: &Resender<'_, S>,
@@ -46,14 +49,19 @@ fn read(
 ) -> anyhow::Result<()> {
     let reader = RangeReader::isolated(&signal.consumer.connection, signal.consumer.isolation)?;
     let topic: Arc<str> = signal.topic.as_str().into();
-    for [first, last] in runs {
+    for near in runs.chunk_by(|one, next| next[0] - one[1] <= READ_THROUGH) {
         if sender.is_closed() {
             return Ok(());
         }
-        let range = OffsetRange { topic: signal.topic.clone(), partition, from: *first, to: last + 1 };
+        let (from, to) = (near[0][0], near[near.len() - 1][1] + 1);
+        let range = OffsetRange { topic: signal.topic.clone(), partition, from, to };
+        let mut runs = near.iter().peekable();
         reader.read(&range, |record| {
-            // Nobody takes them when the replay was ended.
-            let _ = sender.blocking_send(origin(&topic, partition, record));
+            while runs.next_if(|[_, last]| *last < record.offset).is_some() {}
+            if runs.peek().is_some_and(|[first, _]| *first <= record.offset) {
+                // Nobody takes them when the replay was ended.
+                let _ = sender.blocking_send(origin(&topic, partition, record));
+            }
         })?;
     }
     Ok(())

@@ -15,6 +15,8 @@ use crate::faults::outcome::Outcome;
 use crate::process::Program;
 
 const TABLES: [&str; 2] = ["otel_logs", "otel_traces"];
+/// How long a replay may take beside the load and the faults.
+const REPLAY: Duration = Duration::from_secs(300);
 /// How often a replay that something came in the way of is run again.
 const ATTEMPTS: usize = 20;
 
@@ -27,7 +29,7 @@ pub(in crate::faults) async fn twice(arena: &mut Arena, repeats: u32) -> Result<
         hubs.acked(300).await?;
         lost += take_rows(&hubs, &mut random).await?;
         for time in ["first", "second"] {
-            let code = replay(&hubs, &[])?.wait().await?.code();
+            let code = replay(&hubs, &[])?.wait_within(REPLAY).await?.code();
             outcome.check(code == Some(0), format!("round {round}: the {time} replay ends with {code:?}"));
         }
     }
@@ -70,7 +72,7 @@ pub(in crate::faults) async fn beside_rebalances(arena: &mut Arena, repeats: u32
             let member = random.random_range(0..MEMBERS);
             hubs.kill_member(member).await?;
         }
-        let code = replaying.wait().await?.code();
+        let code = replaying.wait_within(REPLAY).await?.code();
         outcome.check(code == Some(0), format!("round {round}: the replay ends with {code:?}"));
     }
     hubs.judge(outcome).await
@@ -85,7 +87,7 @@ pub(in crate::faults) async fn two_at_once(arena: &mut Arena, repeats: u32) -> R
         hubs.acked(200).await?;
         take_rows(&hubs, &mut random).await?;
         let (mut one, mut other) = (replay(&hubs, &[])?, replay(&hubs, &[])?);
-        let codes = [one.wait().await?.code(), other.wait().await?.code()];
+        let codes = [one.wait_within(REPLAY).await?.code(), other.wait_within(REPLAY).await?.code()];
         refused += codes.iter().filter(|code| **code == Some(2)).count();
         // The second may come when the first is through.
         outcome.check(codes.contains(&Some(0)), format!("round {round}: they end with {codes:?}"));
@@ -109,10 +111,10 @@ pub(in crate::faults) async fn partitions_lost(arena: &mut Arena, repeats: u32) 
             };
             alter("DETACH").await?;
             alter("ATTACH").await?;
-            let code = replay(&hubs, &[])?.wait().await?.code();
+            let code = replay(&hubs, &[])?.wait_within(REPLAY).await?.code();
             outcome.check(code == Some(0), format!("round {round}: after ATTACH it ends with {code:?}"));
             alter("DROP").await?;
-            let code = replay(&hubs, &[])?.wait().await?.code();
+            let code = replay(&hubs, &[])?.wait_within(REPLAY).await?.code();
             outcome.check(code == Some(0), format!("round {round}: after DROP it ends with {code:?}"));
         }
     }
@@ -138,7 +140,7 @@ pub(in crate::faults) async fn without_a_broker(arena: &mut Arena, repeats: u32)
         tokio::time::sleep(Duration::from_secs(2)).await;
         on(&cluster.servers()[0], Server::start).await?;
         // It goes on, or ends with an error and leaves the rest to the next.
-        replaying.wait().await?;
+        replaying.wait_within(REPLAY).await?;
         replay_to_the_end(&hubs).await?;
     }
     outcome.check(under_way > 0, format!("the broker went away in the middle: {under_way} times"));
@@ -205,7 +207,7 @@ async fn replay_to_the_end(hubs: &Hubs) -> Result<()> {
     let mut last = None;
     for _ in 0..ATTEMPTS {
         let mut replaying = replay(hubs, &[])?;
-        let status = replaying.wait().await?;
+        let status = replaying.wait_within(REPLAY).await?;
         if status.success() {
             return Ok(());
         }
