@@ -245,11 +245,25 @@ impl Cpu {
     /// # Errors
     /// The process is gone.
     pub fn of(pid: u32) -> Result<Self> {
+        // utime and stime are fields 14, 15.
+        Self::in_fields(pid, 14)
+    }
+
+    /// The same of all programs that this process has started, and that have ended.
+    ///
+    /// # Errors
+    /// The system does not tell.
+    pub fn of_ended() -> Result<Self> {
+        Self::in_fields(std::process::id(), 16)
+    }
+
+    fn in_fields(pid: u32, first: usize) -> Result<Self> {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).context("read /proc/PID/stat")?;
-        // The command name may hold blanks, so count from behind its closing bracket: utime and stime are fields 14, 15.
+        // The command name, field 2, may hold blanks, so count from behind its closing bracket.
         let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
         let ticks = |index: usize| fields.get(index).and_then(|text| text.parse::<f64>().ok());
-        let (user, system) = ticks(11).zip(ticks(12)).context("/proc/PID/stat holds utime and stime")?;
+        let (user, system) =
+            ticks(first - 3).zip(ticks(first - 2)).context("/proc/PID/stat holds user and system time")?;
         // USER_HZ is 100 on every Linux architecture we build for.
         Ok(Self((user + system) / 100.0))
     }

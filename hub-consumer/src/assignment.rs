@@ -28,6 +28,9 @@ use crate::{
 /// For how long a server surely remembers a token, in nanoseconds: half of the window that our tables state.
 const TOKEN_TRUST: u64 = 604_800 / 2 * 1_000_000_000;
 
+/// How long the end of a block waits for the next block to be begun: its credits let the partition be read on.
+const NEXT_BLOCK: Duration = Duration::from_millis(250);
+
 /// Dead letters of one partition that are written at once. A topic full of poison then keeps some hundred of them in
 /// memory over all partitions, and some thousand go out in a second.
 const DEAD_LETTERS_AT_ONCE: usize = 16;
@@ -62,6 +65,8 @@ pub struct Partition<B> {
     pub waiting: VecDeque<Fragment>,
     /// A block of this partition is being delivered. Never two, so that their order is the log's.
     pub is_delivering: bool,
+    /// When the last block was settled.
+    pub settled_at: Option<Instant>,
     /// What is known of blocks before they are sent.
     pub pin: Pin<B>,
     /// Records that are to be dead-lettered; bounded by the consumer's credit marks.
@@ -163,9 +168,12 @@ impl<B> Pin<B> {
 }
 
 impl<B> Partition<B> {
-    /// A block is being filled, which will be announced before it is a second old, and no commit is wished for its own sake.
+    /// A block is being filled, or may be in a moment, whose announcement will also say what is resolved; and no commit is
+    /// wished for its own sake.
     fn is_next_announcement_near(&self) -> bool {
-        self.open.is_some() && !self.is_delivering && !self.is_closed && !self.tracker.is_commit_wished()
+        let is_block_near =
+            self.open.is_some() || self.settled_at.is_some_and(|at| at.elapsed() < NEXT_BLOCK);
+        is_block_near && !self.is_delivering && !self.is_closed && !self.tracker.is_commit_wished()
     }
 
     fn new(generation: u64, committed: Option<CommitPoint>, lease: Lease) -> Self {
@@ -182,6 +190,7 @@ impl<B> Partition<B> {
             open: None,
             waiting: VecDeque::new(),
             is_delivering: false,
+            settled_at: None,
             pin,
             unreadable: VecDeque::new(),
             dead_letters: 0,

@@ -349,6 +349,7 @@ impl<S: Sink> Pipeline<S> {
         }
         if let Some(state) = self.assignment.get_mut(id) {
             state.is_delivering = false;
+            state.settled_at = Some(Instant::now());
             if self.is_draining {
                 self.cut(id);
             }

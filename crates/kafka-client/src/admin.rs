@@ -4,7 +4,9 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     panic::AssertUnwindSafe,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -244,19 +246,96 @@ pub async fn owners(
     topic: &str,
 ) -> Result<BTreeMap<i32, String>, LookupError> {
     let (group_id, topic) = (group_id.to_owned(), topic.to_owned());
-    blocking(connection.clone(), None, move |client| {
-        let groups = client.client().fetch_group_list(Some(&group_id), REQUEST_TIMEOUT).map_err(refused)?;
-        let members = groups.groups().iter().flat_map(|group| group.members());
-        let mut owners = BTreeMap::new();
-        for member in members {
-            let assignment = member.assignment().unwrap_or_default();
-            for partition in assigned(assignment, &topic).unwrap_or_default() {
-                owners.insert(partition, format!("{} {}", member.client_host(), member.id()));
-            }
+    blocking(connection.clone(), None, move |client| owners_of(client, &group_id, &topic)).await
+}
+
+fn owners_of(
+    client: &BaseConsumer,
+    group_id: &str,
+    topic: &str,
+) -> Result<BTreeMap<i32, String>, LookupError> {
+    let groups = client.client().fetch_group_list(Some(group_id), REQUEST_TIMEOUT).map_err(refused)?;
+    let members = groups.groups().iter().flat_map(|group| group.members());
+    let mut owners = BTreeMap::new();
+    for member in members {
+        let assignment = member.assignment().unwrap_or_default();
+        for partition in assigned(assignment, topic).unwrap_or_default() {
+            owners.insert(partition, format!("{} {}", member.client_host(), member.id()));
         }
-        Ok(owners)
-    })
-    .await
+    }
+    Ok(owners)
+}
+
+/// A client for questions about one group in one topic that are asked again and again: it looks for brokers and the group's
+/// coordinator once. It never joins the group.
+#[derive(Clone)]
+pub struct GroupView {
+    client: Arc<BaseConsumer>,
+    group_id: Arc<str>,
+    topic: Arc<str>,
+}
+
+/// Where a group and its topic stand.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GroupPlaces {
+    /// As of [`watermarks`].
+    pub ends: Vec<Watermarks>,
+    /// As of [`committed`].
+    pub committed: Vec<(i32, Option<CommittedOffset>)>,
+}
+
+impl GroupView {
+    /// A client that has asked nothing yet.
+    ///
+    /// # Errors
+    /// The settings are not usable.
+    pub fn new(connection: &ConnectionConfig, group_id: &str, topic: &str) -> Result<GroupView, LookupError> {
+        let client = Arc::new(client_of(connection, Some(group_id))?);
+        Ok(GroupView { client, group_id: group_id.into(), topic: topic.into() })
+    }
+
+    /// Committed positions and the ends of the log, in this order: what is committed is in the log.
+    ///
+    /// # Errors
+    /// No broker answers in time, or the topic does not exist.
+    pub async fn places(&self) -> Result<GroupPlaces, LookupError> {
+        self.ask(|view| {
+            let committed = committed_of(&view.client, &view.topic)?;
+            Ok(GroupPlaces { committed, ends: watermarks_of(&view.client, &view.topic)? })
+        })
+        .await
+    }
+
+    /// As [`owners`].
+    ///
+    /// # Errors
+    /// No broker answers in time.
+    pub async fn owners(&self) -> Result<BTreeMap<i32, String>, LookupError> {
+        self.ask(|view| owners_of(&view.client, &view.group_id, &view.topic)).await
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&GroupView) -> Result<T, LookupError> + Send + 'static,
+    ) -> Result<T, LookupError> {
+        let view = self.clone();
+        let asking = tokio::task::spawn_blocking(move || {
+            // Nobody else takes what the client has to say of its connections.
+            while view.client.poll(Duration::ZERO).is_some() {}
+            question(&view)
+        });
+        asking.await.unwrap_or(Err(LookupError::Closed))
+    }
+}
+
+impl fmt::Debug for GroupView {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let GroupView { group_id, topic, .. } = self;
+        out.debug_struct("GroupView")
+            .field("group_id", group_id)
+            .field("topic", topic)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The partitions of a topic in an assignment of the consumer protocol: `version: i16, topics: i32 × (name: string, partitions:
@@ -413,13 +492,17 @@ async fn blocking<T: Send + 'static>(
     ask: impl FnOnce(&BaseConsumer) -> Result<T, LookupError> + Send + 'static,
 ) -> Result<T, LookupError> {
     let answer = tokio::task::spawn_blocking(move || {
-        let mut settings = connection.client_config();
-        settings.set("group.id", group_id.as_deref().unwrap_or("eventline-admin"));
-        settings.set("enable.auto.commit", "false");
-        let client: BaseConsumer = settings.create().map_err(refused)?;
+        let client = client_of(&connection, group_id.as_deref())?;
         ask(&client)
     });
     answer.await.unwrap_or(Err(LookupError::Closed))
+}
+
+fn client_of(connection: &ConnectionConfig, group_id: Option<&str>) -> Result<BaseConsumer, LookupError> {
+    let mut settings = connection.client_config();
+    settings.set("group.id", group_id.unwrap_or("eventline-admin"));
+    settings.set("enable.auto.commit", "false");
+    settings.create().map_err(refused)
 }
 
 pub(crate) fn refused(error: KafkaError) -> LookupError {

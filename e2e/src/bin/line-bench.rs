@@ -88,7 +88,8 @@ async fn bench(arguments: &Arguments, stack: &Stack) -> Result<()> {
     for (signal, table) in [(Signal::Logs, "otel_logs"), (Signal::Traces, "otel_traces")] {
         measure(arguments, &line, stack.endpoints(), signal, table, &processes).await?;
     }
-    count_again(&line).await
+    count_again(&line).await?;
+    replay_again(&line, server(stack.clickhouse().pid())?).await
 }
 
 /// What it costs to prove that everything is stored once.
@@ -112,6 +113,24 @@ async fn count_again(line: &Line) -> Result<()> {
         took.as_secs_f64(),
         micros as f64 / 1e6,
         rows as f64 / micros as f64
+    );
+    Ok(())
+}
+
+/// What it costs to replay what is stored: it is compared, and nothing is read or inserted.
+async fn replay_again(line: &Line, clickhouse: u32) -> Result<()> {
+    let rows = line.clickhouse().count("otel_logs").await? + line.clickhouse().count("otel_traces").await?;
+    let before = (Cpu::of_ended()?, Cpu::of(clickhouse)?);
+    let (code, answer) = line.hub_output("replay", &[]).await?;
+    if code != Some(0) {
+        bail!("the replay ended with {code:?}\n{answer}");
+    }
+    let (program, server) = (Cpu::of_ended()?.since(before.0), Cpu::of(clickhouse)?.since(before.1));
+    println!(
+        "replay of the same rows: {program:.2} CPU s of the program and {server:.2} of ClickHouse, merges beside it among them: \
+         {:.1} M rows per CPU second of the program, {:.1} M of both",
+        rows as f64 / program / 1e6,
+        rows as f64 / (program + server) / 1e6
     );
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::Context as _;
 use jiff::Timestamp;
-use kafka_client::admin::{self, FirstRecords};
+use kafka_client::admin::{self, FirstRecords, GroupPlaces, GroupView};
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
@@ -79,6 +79,8 @@ pub enum Scope {
 pub struct Meter<'a> {
     config: &'a SignalConfig,
     scope: Scope,
+    /// Made by the first look.
+    view: Option<GroupView>,
     trends: BTreeMap<i32, Trend>,
 }
 
@@ -104,7 +106,7 @@ impl Place {
 impl<'a> Meter<'a> {
     /// Has not looked yet.
     pub fn new(config: &'a SignalConfig, scope: Scope) -> Meter<'a> {
-        Meter { config, scope, trends: BTreeMap::new() }
+        Meter { config, scope, view: None, trends: BTreeMap::new() }
     }
 
     /// The lag of every partition in scope. The first look takes a moment longer, so that it has rates.
@@ -122,10 +124,14 @@ impl<'a> Meter<'a> {
     async fn look_at_brokers(&mut self) -> anyhow::Result<Vec<PartitionState>> {
         let (connection, topic) = (&self.config.consumer.connection, self.config.topic.as_str());
         let is_first = self.trends.is_empty();
-        let (owners, mut places) = tokio::try_join!(
-            async { Ok(admin::owners(connection, &self.config.consumer.group_id, topic).await?) },
-            self.places()
-        )?;
+        let view = match &self.view {
+            Some(view) => view.clone(),
+            None => {
+                let view = GroupView::new(connection, &self.config.consumer.group_id, topic)?;
+                self.view.insert(view).clone()
+            }
+        };
+        let (mut places, owners) = (places_of(&view).await?, view.owners().await?);
         if self.scope == Scope::Orphans {
             places.retain(|partition, _| !owners.contains_key(partition));
             self.trends.retain(|partition, _| places.contains_key(partition));
@@ -136,7 +142,7 @@ impl<'a> Meter<'a> {
         self.note(&places);
         if is_first {
             sleep(APART).await;
-            let again = self.places().await?;
+            let again = places_of(&view).await?;
             places = again.into_iter().filter(|(partition, _)| places.contains_key(partition)).collect();
             self.note(&places);
         }
@@ -148,22 +154,6 @@ impl<'a> Meter<'a> {
             self.state(*partition, place, first.get(partition), owners.get(partition))
         });
         Ok(states.collect())
-    }
-
-    async fn places(&self) -> anyhow::Result<BTreeMap<i32, Place>> {
-        let (connection, topic) = (&self.config.consumer.connection, self.config.topic.as_str());
-        let (committed, ends) = tokio::try_join!(
-            admin::committed(connection, &self.config.consumer.group_id, topic),
-            admin::watermarks(connection, topic)
-        )?;
-        let committed: BTreeMap<i32, i64> =
-            committed.into_iter().filter_map(|(partition, found)| Some((partition, found?.offset))).collect();
-        let place = |end: admin::Watermarks| Place {
-            committed: committed.get(&end.partition).copied(),
-            log_start: end.low,
-            log_end: end.high,
-        };
-        Ok(ends.into_iter().map(|end| (end.partition, place(end))).collect())
     }
 
     fn note(&mut self, places: &BTreeMap<i32, Place>) {
@@ -216,6 +206,18 @@ impl<'a> Meter<'a> {
             state,
         }
     }
+}
+
+async fn places_of(view: &GroupView) -> anyhow::Result<BTreeMap<i32, Place>> {
+    let GroupPlaces { ends, committed } = view.places().await?;
+    let committed: BTreeMap<i32, i64> =
+        committed.into_iter().filter_map(|(partition, found)| Some((partition, found?.offset))).collect();
+    let place = |end: admin::Watermarks| Place {
+        committed: committed.get(&end.partition).copied(),
+        log_start: end.low,
+        log_end: end.high,
+    };
+    Ok(ends.into_iter().map(|end| (end.partition, place(end))).collect())
 }
 
 impl From<&PartitionState> for PartitionLag {
