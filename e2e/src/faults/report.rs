@@ -14,7 +14,7 @@ What the edge and the hub were tried with, and what came of it.
 Each row does one thing to real programs on a real Kafka, again and again, while senders over OTLP/gRPC and OTLP/HTTP send every request once.
 At its end everything in the topics and dead-letter topics is read and compared with what the senders were answered.
 
-- In rows C, H and M, and X13 to X17, the judge is the table in ClickHouse (of M01 Mimir too), by the id of every item, and `hub-consumer audit`, which has to find nothing.
+- In rows C, D, H and M, and X13 to X23, the judge is the table in ClickHouse (of M01 Mimir too), by the id of every item, and `hub-consumer audit`, which has to find nothing.
 - *lost*: items acked that are in neither topic. *doubled*: items that are there more than once.
 - An item whose sender was told to try again, or never got an answer, may be there or not, but not twice.
 - What a row destroys by hand (S09, S10), and what the declared policy drops and counts (X12), is not in *acked*.
