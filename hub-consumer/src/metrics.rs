@@ -10,10 +10,9 @@
 //! `partition` are those this member owns and those that nobody owns; gauges are removed when they go to another member,
 //! `hub_records_lost_total` stays.
 
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, atomic::AtomicU64},
-};
+mod partition;
+
+use std::{collections::BTreeMap, sync::Arc};
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -27,6 +26,8 @@ use prometheus_client::{
 };
 use telemetry_wire::Signal;
 
+pub use self::partition::PartitionLag;
+use self::partition::{PartitionGauges, PartitionLabels};
 use crate::{
     intent::Stored,
     mimir::{DROPS, reply::REFUSALS},
@@ -57,13 +58,6 @@ struct ReasonLabels {
     reason: &'static str,
 }
 
-/// The label set of one partition.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct PartitionLabels {
-    topic: String,
-    partition: i32,
-}
-
 /// All metrics of the process; cheap to clone, every clone counts into the same series.
 #[derive(Debug, Clone)]
 pub struct Metrics {
@@ -86,61 +80,6 @@ pub struct Metrics {
     paused_partitions: Family<SignalLabels, Gauge>,
     records_lost: Family<PartitionLabels, Counter>,
     partitions: Arc<PartitionGauges>,
-}
-
-type SecondsGauge = Gauge<f64, AtomicU64>;
-
-/// The gauges of partitions.
-#[derive(Debug, Default)]
-struct PartitionGauges {
-    committed_offset: Family<PartitionLabels, Gauge>,
-    log_start_offset: Family<PartitionLabels, Gauge>,
-    log_end_offset: Family<PartitionLabels, Gauge>,
-    lag_records: Family<PartitionLabels, Gauge>,
-    lag_seconds: Family<PartitionLabels, SecondsGauge>,
-    lag_bytes: Family<PartitionLabels, Gauge>,
-    lag_drain_seconds: Family<PartitionLabels, SecondsGauge>,
-    lag_head_room_records: Family<PartitionLabels, Gauge>,
-    lag_stuck: Family<PartitionLabels, Gauge>,
-    lag_orphaned: Family<PartitionLabels, Gauge>,
-    out_of_range_records: Family<PartitionLabels, Gauge>,
-}
-
-/// What is known of a partition at one moment.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct PartitionLag {
-    /// The group's committed offset.
-    pub committed: Option<i64>,
-    /// First offset in the log.
-    pub log_start: Option<i64>,
-    /// Offset the next record of the log will get.
-    pub log_end: Option<i64>,
-    /// Age of the first uncommitted record by the broker's timestamp, in seconds; 0 without lag, `None` while there is lag
-    /// whose age is not known.
-    pub seconds: Option<f64>,
-    /// About how many bytes the lag has; `None` while the size of records is not known.
-    pub bytes: Option<u64>,
-    /// Seconds until there is no lag at the rates of the last half minute; `None` when there is no end to it.
-    pub drain_seconds: Option<f64>,
-    /// The group is behind and has not moved for half a minute.
-    pub is_stuck: bool,
-    /// No member has the partition.
-    pub is_orphaned: bool,
-}
-
-impl PartitionLag {
-    /// Records between the committed offset (or the start of the log) and its end; `None` while the end is unknown.
-    pub fn records(&self) -> Option<i64> {
-        let end = self.log_end?;
-        let from = self.committed.or(self.log_start)?;
-        Some((end - from).max(0))
-    }
-
-    /// Records between the start of the log and the committed offset: at 0 retention deletes unread records.
-    pub fn head_room_records(&self) -> Option<i64> {
-        let start = self.log_start?;
-        Some((self.committed.unwrap_or(start) - start).max(0))
-    }
 }
 
 impl Metrics {
@@ -256,57 +195,6 @@ impl Metrics {
     }
 }
 
-impl PartitionGauges {
-    fn name_in(&self, registry: &mut Registry) {
-        let committed = self.committed_offset.clone();
-        registry.register("hub_committed_offset", "Next offset the group will read", committed);
-        registry.register("hub_log_start_offset", "First offset in the log", self.log_start_offset.clone());
-        registry.register("hub_log_end_offset", "Next offset of the log", self.log_end_offset.clone());
-        registry.register(
-            "hub_lag_records",
-            "Records not yet resolved by the group",
-            self.lag_records.clone(),
-        );
-        registry.register_with_unit(
-            "hub_lag",
-            "Age of the first uncommitted record by the broker's timestamp; 0 without lag, absent while it is not known",
-            Unit::Seconds,
-            self.lag_seconds.clone(),
-        );
-        registry.register_with_unit(
-            "hub_lag_drain",
-            "Time until there is no lag at the rates of the last half minute; absent when there is no end to it",
-            Unit::Seconds,
-            self.lag_drain_seconds.clone(),
-        );
-        registry.register(
-            "hub_lag_bytes",
-            "About how many bytes the records have that are not yet resolved",
-            self.lag_bytes.clone(),
-        );
-        registry.register(
-            "hub_lag_head_room_records",
-            "Records between the start of the log and the committed offset; at 0 retention deletes unread records",
-            self.lag_head_room_records.clone(),
-        );
-        registry.register(
-            "hub_lag_stuck",
-            "1 for a partition that is behind and of which nothing was resolved for half a minute",
-            self.lag_stuck.clone(),
-        );
-        registry.register(
-            "hub_lag_orphaned",
-            "1 for a partition that no member of the group has",
-            self.lag_orphaned.clone(),
-        );
-        registry.register(
-            "hub_offset_out_of_range_records",
-            "Records that retention removed before they were read, of a partition that waits for it",
-            self.out_of_range_records.clone(),
-        );
-    }
-}
-
 /// The metrics as one signal's pipeline sees them.
 #[derive(Debug, Clone)]
 pub struct SignalMetrics {
@@ -399,32 +287,7 @@ impl SignalMetrics {
 
     /// What is known of an owned partition.
     pub fn lag(&self, topic: &str, partition: i32, lag: &PartitionLag) {
-        let labels = PartitionLabels { topic: topic.to_owned(), partition };
-        let gauges = &self.all.partitions;
-        let known = [
-            (&gauges.committed_offset, lag.committed),
-            (&gauges.log_start_offset, lag.log_start),
-            (&gauges.log_end_offset, lag.log_end),
-            (&gauges.lag_records, lag.records()),
-            (&gauges.lag_bytes, lag.bytes.and_then(|bytes| i64::try_from(bytes).ok())),
-            (&gauges.lag_head_room_records, lag.head_room_records()),
-            (&gauges.lag_stuck, Some(lag.is_stuck.into())),
-            (&gauges.lag_orphaned, Some(lag.is_orphaned.into())),
-        ];
-        for (gauge, value) in known {
-            if let Some(value) = value {
-                gauge.get_or_create(&labels).set(value);
-            }
-        }
-        for (gauge, value) in
-            [(&gauges.lag_seconds, lag.seconds), (&gauges.lag_drain_seconds, lag.drain_seconds)]
-        {
-            match value {
-                Some(seconds) => drop(gauge.get_or_create(&labels).set(seconds)),
-                // Nothing is better than a number that an alert takes for health.
-                None => drop(gauge.remove(&labels)),
-            }
-        }
+        self.all.partitions.tell(&PartitionLabels { topic: topic.to_owned(), partition }, lag);
     }
 
     /// This many records of an owned partition fell out of the log unread; the partition waits.
@@ -441,23 +304,7 @@ impl SignalMetrics {
 
     /// The partition went to another member: its series here would be stale.
     pub fn forget(&self, topic: &str, partition: i32) {
-        let labels = PartitionLabels { topic: topic.to_owned(), partition };
-        let gauges = &self.all.partitions;
-        for gauge in [
-            &gauges.committed_offset,
-            &gauges.log_start_offset,
-            &gauges.log_end_offset,
-            &gauges.lag_records,
-            &gauges.lag_bytes,
-            &gauges.lag_head_room_records,
-            &gauges.lag_stuck,
-            &gauges.lag_orphaned,
-            &gauges.out_of_range_records,
-        ] {
-            gauge.remove(&labels);
-        }
-        gauges.lag_seconds.remove(&labels);
-        gauges.lag_drain_seconds.remove(&labels);
+        self.all.partitions.forget(&PartitionLabels { topic: topic.to_owned(), partition });
     }
 
     /// Items that the sink has acknowledged so far.

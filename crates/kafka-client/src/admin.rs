@@ -1,12 +1,13 @@
 //! Questions and orders to the cluster outside of the data path: topics, watermarks, committed offsets.
 //!
-//! For tests, the demo and the operator's commands. Nothing here is called while records flow.
+//! For tests, the demo, the operator's commands and what a hub tells of partitions that nobody owns. Nothing here is on the path
+//! of a record.
+
+mod view;
 
 use std::{
     collections::BTreeMap,
-    fmt,
     panic::AssertUnwindSafe,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -20,6 +21,7 @@ use rdkafka::{
     topic_partition_list::Offset,
 };
 
+pub use self::view::{GroupPlaces, GroupView};
 use crate::{
     config::ConnectionConfig,
     consumer::commit_list,
@@ -264,78 +266,6 @@ fn owners_of(
         }
     }
     Ok(owners)
-}
-
-/// A client for questions about one group in one topic that are asked again and again: it looks for brokers and the group's
-/// coordinator once. It never joins the group.
-#[derive(Clone)]
-pub struct GroupView {
-    client: Arc<BaseConsumer>,
-    group_id: Arc<str>,
-    topic: Arc<str>,
-}
-
-/// Where a group and its topic stand.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct GroupPlaces {
-    /// As of [`watermarks`].
-    pub ends: Vec<Watermarks>,
-    /// As of [`committed`].
-    pub committed: Vec<(i32, Option<CommittedOffset>)>,
-}
-
-impl GroupView {
-    /// A client that has asked nothing yet.
-    ///
-    /// # Errors
-    /// The settings are not usable.
-    pub fn new(connection: &ConnectionConfig, group_id: &str, topic: &str) -> Result<GroupView, LookupError> {
-        let client = Arc::new(client_of(connection, Some(group_id))?);
-        Ok(GroupView { client, group_id: group_id.into(), topic: topic.into() })
-    }
-
-    /// Committed positions and the ends of the log, in this order: what is committed is in the log.
-    ///
-    /// # Errors
-    /// No broker answers in time, or the topic does not exist.
-    pub async fn places(&self) -> Result<GroupPlaces, LookupError> {
-        self.ask(|view| {
-            let committed = committed_of(&view.client, &view.topic)?;
-            Ok(GroupPlaces { committed, ends: watermarks_of(&view.client, &view.topic)? })
-        })
-        .await
-    }
-
-    /// As [`owners`].
-    ///
-    /// # Errors
-    /// No broker answers in time.
-    pub async fn owners(&self) -> Result<BTreeMap<i32, String>, LookupError> {
-        self.ask(|view| owners_of(&view.client, &view.group_id, &view.topic)).await
-    }
-
-    async fn ask<T: Send + 'static>(
-        &self,
-        question: impl FnOnce(&GroupView) -> Result<T, LookupError> + Send + 'static,
-    ) -> Result<T, LookupError> {
-        let view = self.clone();
-        let asking = tokio::task::spawn_blocking(move || {
-            // Nobody else takes what the client has to say of its connections.
-            while view.client.poll(Duration::ZERO).is_some() {}
-            question(&view)
-        });
-        asking.await.unwrap_or(Err(LookupError::Closed))
-    }
-}
-
-impl fmt::Debug for GroupView {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let GroupView { group_id, topic, .. } = self;
-        out.debug_struct("GroupView")
-            .field("group_id", group_id)
-            .field("topic", topic)
-            .finish_non_exhaustive()
-    }
 }
 
 /// The partitions of a topic in an assignment of the consumer protocol: `version: i16, topics: i32 × (name: string, partitions:

@@ -211,7 +211,7 @@ async fn a_replay_that_is_told_to_end_gives_its_lock_back() {
     assert_eq!(told.status.code(), Some(2), "it did not get to its end");
     // Otherwise this one would be refused for two minutes.
     let replayed = stored.replay(&all()).await;
-    assert!(replayed.audit.complete && replayed.records < 120, "{}", replayed.audit);
+    assert!(replayed.audit.complete && (1..120).contains(&replayed.records), "{}", replayed.audit);
     stored.has_all(120).await;
     stored.database.drop().await;
 }

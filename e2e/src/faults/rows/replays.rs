@@ -12,6 +12,7 @@ use telemetry_wire::Signal;
 use crate::faults::arena::Arena;
 use crate::faults::hubs::{Hubs, MEMBERS, on};
 use crate::faults::outcome::Outcome;
+use crate::line::wait_for;
 use crate::process::Program;
 
 const TABLES: [&str; 2] = ["otel_logs", "otel_traces"];
@@ -105,7 +106,11 @@ pub(in crate::faults) async fn partitions_lost(arena: &mut Arena, repeats: u32) 
             let clickhouse = hubs.line.clickhouse();
             let active = "active AND database = currentDatabase() AND table";
             let of = format!("SELECT any(partition_id) FROM system.parts WHERE {active} = '{table}'");
-            let id = clickhouse.query(&of).await?.trim().to_owned();
+            let id = wait_for("a part of the table", async || {
+                let id = clickhouse.query(&of).await?.trim().to_owned();
+                Ok(if id.is_empty() { Err("there is none".to_owned()) } else { Ok(id) })
+            })
+            .await?;
             let alter = async |what: &str| {
                 clickhouse.query(&format!("ALTER TABLE {table} {what} PARTITION ID '{id}'")).await
             };
@@ -156,7 +161,7 @@ pub(in crate::faults) async fn poison_redriven(arena: &mut Arena, repeats: u32) 
     hubs.produce(Signal::Logs, 0, &vec![b"\xffpoison".to_vec(); POISON]).await?;
     hubs.acked(100).await?;
     let poison = i64::try_from(POISON)?;
-    crate::line::wait_for("the poison in the dead letters", async || {
+    wait_for("the poison in the dead letters", async || {
         let (records, _) = hubs.dead_letters(Signal::Logs).await?;
         Ok(if records == poison { Ok(()) } else { Err(format!("{records} records")) })
     })
@@ -184,8 +189,11 @@ async fn take_rows(hubs: &Hubs, random: &mut StdRng) -> Result<u64> {
     let mut rows = 0;
     for (table, signal) in TABLES.into_iter().zip([Signal::Logs, Signal::Traces]) {
         // What is not committed is the hubs' to store.
-        let committed = hubs.line.committed(signal).await?.into_iter();
-        let below = committed.map(|(partition, offset)| {
+        let committed = wait_for("something committed", async || {
+            let committed = hubs.line.committed(signal).await?;
+            Ok(if committed.is_empty() { Err("nothing yet".to_owned()) } else { Ok(committed) })
+        });
+        let below = committed.await?.into_iter().map(|(partition, offset)| {
             format!("source_partition = {partition} AND source_offset < {offset}")
         });
         let below = below.collect::<Vec<_>>().join(" OR ");
