@@ -172,10 +172,10 @@ async fn redrive_rows(
         for (signal, letters) in all {
             if signal.signal == Signal::Logs {
                 let sink = resend::open_table::<LogRows>(hub, clickhouse, &signal).await?;
-                redrive_topic(hub, &signal, sink, letters, &lease, summary).await?;
+                Box::pin(redrive_topic(hub, &signal, sink, letters, &lease, summary)).await?;
             } else {
                 let sink = resend::open_table::<SpanRows>(hub, clickhouse, &signal).await?;
-                redrive_topic(hub, &signal, sink, letters, &lease, summary).await?;
+                Box::pin(redrive_topic(hub, &signal, sink, letters, &lease, summary)).await?;
             }
         }
         Ok(())

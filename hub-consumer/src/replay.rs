@@ -146,7 +146,7 @@ pub async fn replay(mut config: HubConfig, runtime: Runtime, args: &ReplayArgs) 
         let mut partitions = Vec::new();
         for (signal, spans) in &ranges {
             let auditing = audit::audit_spans(&config, signal, spans, args.range.deep, usize::MAX);
-            partitions.extend(unless_told_to_end(&shutdown, auditing).await?);
+            partitions.extend(Box::pin(unless_told_to_end(&shutdown, auditing)).await?);
         }
         let lacking_before = partitions.iter().map(lacking).sum();
         let audit = Report::new(partitions, args.range.deep);
@@ -159,7 +159,7 @@ pub async fn replay(mut config: HubConfig, runtime: Runtime, args: &ReplayArgs) 
     let lease = Lease::new(LEASE);
     lease.prove(BootTime::now());
     let done = tokio::select! {
-        done = replay_all(&hub, &clickhouse, &ranges, args, &lease) => done,
+        done = Box::pin(replay_all(&hub, &clickhouse, &ranges, args, &lease)) => done,
         lost = keep(&lock, &lease) => Err(lost).context("the lock on replays is lost; run it again"),
     };
     lock.release().await.context("give the lock back")?;
@@ -266,8 +266,11 @@ async fn replay_topic<R: Rows>(
             .context("ask ClickHouse")?
         {
             info!(partition = span.partition, "the server still works on an insert of the range");
-            let quiet = async { anyhow::Ok(tokio::time::sleep(QUIET_LOOK).await) };
-            unless_told_to_end(&shutdown, quiet).await?;
+            unless_told_to_end(&shutdown, async {
+                tokio::time::sleep(QUIET_LOOK).await;
+                Ok(())
+            })
+            .await?;
         }
     }
     let auditing = audit::audit_spans(&hub.config, signal, spans, args.range.deep, usize::MAX);

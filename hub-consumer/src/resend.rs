@@ -172,7 +172,7 @@ impl<S: Sink, F: FnMut(Settled)> Batch<'_, S, F> {
             return delivery.deliver(block, fragments).await;
         }
         let claim = Claim {
-            insertion: self.past.clone(),
+            insertion: self.past,
             rebuilt: Rebuilt::Alike,
             announced_at: u64::try_from(Timestamp::now().as_nanosecond()).unwrap_or(0),
             lease: (*lease).clone(),
