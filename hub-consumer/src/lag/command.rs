@@ -12,9 +12,10 @@ use std::{
 use anyhow::Context as _;
 use futures::future::try_join_all;
 use indicatif::HumanBytes;
-use service_runtime::{RunArgs, Runtime};
+use service_runtime::{RunArgs, Runtime, error_chain::ErrorChain};
 use telemetry_wire::Signal;
 use tokio::time::sleep;
+use tracing::warn;
 
 use super::meter::{Meter, PartitionState, Scope, State};
 use crate::config::HubConfig;
@@ -47,16 +48,22 @@ pub(crate) fn signal(text: &str) -> Result<Signal, String> {
 /// Prints the lag, once or until it is told to stop.
 ///
 /// # Errors
-/// The brokers do not answer.
+/// The brokers do not answer; who watches is told so, and waits.
 pub async fn run(config: HubConfig, runtime: Runtime, args: &LagArgs) -> anyhow::Result<()> {
     let chosen = config.signals.iter().filter(|of| args.signal.is_none_or(|signal| signal == of.signal));
     let mut meters: Vec<Meter<'_>> = chosen.map(|signal| Meter::new(signal, Scope::All)).collect();
     loop {
         let looking = try_join_all(meters.iter_mut().map(Meter::look));
         let looked = runtime.shutdown().run_until_cancelled(looking).await;
-        let Some(states) = looked.transpose()? else { return Ok(()) };
-        let states: Vec<PartitionState> = states.into_iter().flatten().collect();
-        print(&states, args)?;
+        match looked {
+            None => return Ok(()),
+            Some(Ok(states)) => print(&states.into_iter().flatten().collect::<Vec<_>>(), args)?,
+            // Who watches wants to see when they are back.
+            Some(Err(failure)) if args.watch => {
+                warn!(error = %ErrorChain(failure.as_ref()), "lag is not known")
+            }
+            Some(Err(failure)) => return Err(failure),
+        }
         if !args.watch || runtime.shutdown().run_until_cancelled(sleep(WATCH)).await.is_none() {
             return Ok(());
         }

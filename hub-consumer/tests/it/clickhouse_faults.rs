@@ -140,7 +140,7 @@ impl Case {
             rows.iter().map(|row| (row["o"].as_i64().unwrap(), row["n"].as_i64().unwrap())).collect();
         let expected: Vec<_> = stored.into_iter().map(|offset| (offset, 2)).collect();
         assert_eq!(found, expected);
-        self.hub.check_conservation();
+        self.hub.check_conservation().await;
         self.hub.stop().await;
         self.database.drop().await;
         let inserts = self.inserts.lock().unwrap();

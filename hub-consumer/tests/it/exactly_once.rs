@@ -45,7 +45,7 @@ async fn run(line: &Line, database: &Database, metric: &str) -> f64 {
     let hub = Hub::start(line.table_config(&database.config, "blocks: {max_age: 50ms, max_rows: 8}"));
     line.wait_until_committed().await;
     let value = if metric.is_empty() { 0.0 } else { hub.metric(metric, "") };
-    hub.check_conservation();
+    hub.check_conservation().await;
     hub.stop().await;
     value
 }

@@ -156,7 +156,7 @@ async fn check(
     let hub = Hub::ready(line.config(&yaml)).await;
     line.wait_until_committed().await;
     assert_eq!(stub.stored(), expected(stored));
-    hub.check_conservation();
+    hub.check_conservation().await;
     (stub, line, hub)
 }
 
@@ -319,7 +319,7 @@ async fn wrong_credentials_keep_the_offset_and_readiness_says_so() {
     assert_eq!(line.committed().await.get(&0), None);
     assert_eq!(stub.stored(), BTreeMap::new());
     line.read_dead_letters(0).await;
-    hub.check_conservation();
+    hub.check_conservation().await;
     hub.stop().await;
 }
 
@@ -363,7 +363,7 @@ async fn records_that_retention_took_are_counted_and_nothing_that_was_read_is_lo
     assert!(stored.values().all(|points| *points == 10), "none is stored twice");
     assert!(lost < KEPT_FROM as usize, "some were in hand");
     eventually("it is ready", async || hub.runtime.readiness().is_ready()).await;
-    hub.check_conservation();
+    hub.check_conservation().await;
     hub.stop().await;
 }
 

@@ -73,7 +73,7 @@ async fn every_log_record_is_stored_once_and_committed() {
     })
     .await;
     assert_eq!(hub.metric("hub_lag_seconds", &line.topic), 0.0);
-    hub.check_conservation();
+    hub.check_conservation().await;
     hub.stop().await;
     database.drop().await;
 }
@@ -138,7 +138,7 @@ async fn poison_is_dead_lettered_with_its_bytes_and_the_others_are_stored() {
         expected.map(|(offset, value, reason)| (offset, Bytes::from(value), reason.to_owned()))
     );
     assert_eq!(hub.metric("hub_records_resolved_total", "dead_lettered"), 3.0);
-    hub.check_conservation();
+    hub.check_conservation().await;
     hub.stop().await;
     database.drop().await;
 }
@@ -172,7 +172,7 @@ async fn offset_waits_while_the_dead_letter_topic_cannot_be_written() {
         line.committed().await.get(&0) == Some(&poison)
     })
     .await;
-    hub.check_conservation();
+    hub.check_conservation().await;
 
     line.create_dead_letters().await;
     line.wait_until_committed().await;
@@ -218,7 +218,7 @@ async fn check_large_poison(topic_limit: &str, producer_limit: Option<u32>) {
     assert_eq!(header(headers::dead_letter::ORIGINAL_BYTES), "300000");
     assert_eq!(header(headers::dead_letter::SOURCE_OFFSET), offset.to_string());
     assert_eq!(header(headers::EDGE_ID), "edge-7");
-    hub.check_conservation();
+    hub.check_conservation().await;
     hub.stop().await;
     database.drop().await;
 }
@@ -264,12 +264,12 @@ async fn members_that_join_and_leave_lose_nothing_and_store_nothing_twice() {
     })
     .await;
     sent.extend(send_logs(&line, 4, 200, 5).await);
-    first.check_conservation();
+    first.check_conservation().await;
     first.stop().await;
     sent.extend(send_logs(&line, 4, 200, 5).await);
     line.wait_until_committed().await;
     assert_eq!(stored(&database, "otel_logs").await, sent);
-    second.check_conservation();
+    second.check_conservation().await;
     second.stop().await;
     database.drop().await;
 }
@@ -298,7 +298,7 @@ async fn stopped_clickhouse_pauses_the_partitions_and_then_every_row_is_stored_o
     eventually("records wait", async || hub.metric("hub_paused_partitions", "logs") == 2.0).await;
     eventually("lag grows", async || hub.metric("hub_lag_seconds", &line.topic) > 1.0).await;
     assert_eq!(hub.unmet("kafka_logs"), None, "polling goes on");
-    hub.check_conservation();
+    hub.check_conservation().await;
 
     let server = stack.clickhouse().clone();
     tokio::task::spawn_blocking(move || server.start()).await.unwrap().unwrap();
