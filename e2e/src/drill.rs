@@ -24,8 +24,6 @@ use crate::{Line, LineOptions};
 
 /// Gauges are written every second and read a moment later; the command says how old a record was while it ran.
 const TOLERANCE: f64 = 2.0;
-/// The partition that loses an hour.
-const PARTITION: i32 = 1;
 
 /// How long the drill takes its time.
 #[derive(Debug, Clone, Copy)]
@@ -118,10 +116,14 @@ impl Drill<'_> {
 
     async fn lose_an_hour(&mut self) -> Result<u64> {
         self.heading("An hour of one partition is lost");
-        let of_hour = format!(
-            "source_partition = {PARTITION} AND Timestamp >= now() - INTERVAL 90 MINUTE AND Timestamp < now() - INTERVAL 30 MINUTE"
-        );
+        let hour = "Timestamp >= now() - INTERVAL 90 MINUTE AND Timestamp < now() - INTERVAL 30 MINUTE";
         let clickhouse = self.line.clickhouse();
+        // The edge fills one partition after the other, so not every one has rows of every hour.
+        let most = format!(
+            "SELECT source_partition FROM otel_logs WHERE {hour} GROUP BY source_partition ORDER BY count() DESC LIMIT 1"
+        );
+        let partition = clickhouse.number(&most).await?;
+        let of_hour = format!("source_partition = {partition} AND {hour}");
         let lost = clickhouse.number(&format!("SELECT count() FROM otel_logs WHERE {of_hour}")).await?;
         let sql = format!("ALTER TABLE otel_logs DELETE WHERE {of_hour} SETTINGS mutations_sync = 1");
         clickhouse.query(&sql).await?;

@@ -30,7 +30,7 @@ use crate::{
     sink::{Fragment, Rebuilt, Sink, clickhouse::TableSink},
 };
 
-/// Items a second over all partitions of a command.
+/// Items a second over all partitions of a command, stored in blocks of a second's worth at most.
 #[derive(Debug)]
 pub(crate) struct Limit {
     rate: Option<u32>,
@@ -41,6 +41,11 @@ pub(crate) struct Limit {
 impl Limit {
     pub(crate) fn new(rate: Option<u32>) -> Limit {
         Limit { rate, free_at: Mutex::new(Instant::now()) }
+    }
+
+    /// Whether these items are a second's worth: more of them at once would be a burst.
+    fn is_reached(&self, items: u64) -> bool {
+        self.rate.is_some_and(|rate| items >= u64::from(rate))
     }
 
     /// Waits until so many items may be stored.
@@ -107,7 +112,8 @@ impl<S: Sink, F: FnMut(Settled)> Batch<'_, S, F> {
         let decoded = match intake::protobuf(self.resender.signal, &fragment.value, headers) {
             Ok(value) => {
                 fragment.value = value;
-                if !sink.has_room(&self.block, fragment.value.len()) {
+                let is_enough = self.resender.limit.is_reached(sink.items(&self.block));
+                if is_enough || !sink.has_room(&self.block, fragment.value.len()) {
                     self.store().await?;
                 }
                 sink.add(&mut self.block, &fragment)

@@ -2,7 +2,7 @@
 
 use std::{
     process::{Child, Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use hub_consumer::{
@@ -196,6 +196,20 @@ async fn a_replay_that_is_killed_is_gone_on_with() {
         assert!(replayed.audit.complete, "round {round}: {}", replayed.audit);
         stored.has_all(120).await;
     }
+    stored.database.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rate_is_kept_also_by_what_would_fit_into_one_block() {
+    let stored = Stored::new(1, 60).await;
+    stored.delete("1").await;
+    let config = stored.line.table_config(&stored.database.config, "");
+    let slowly = ReplayArgs { rate: Some(60), ..all() };
+    let began = Instant::now();
+    let replayed = replay(config, Runtime::detached(), &slowly).await.unwrap();
+    assert_eq!((replayed.rows, replayed.audit.complete), (60 * ITEMS as u64, true));
+    // Four blocks of a second's worth, the first at once.
+    assert!(began.elapsed() >= Duration::from_secs(3), "it took {:?}", began.elapsed());
     stored.database.drop().await;
 }
 
