@@ -102,12 +102,24 @@ impl Drill<'_> {
     /// Runs a command of the hub as an operator would, and shows it with its answer.
     async fn show(&mut self, command: &str, args: &[&str], expected: i32) -> Result<String> {
         let (code, answer) = self.line.hub_output(command, args).await?;
+        self.shown(command, args, code, &answer, expected)?;
+        Ok(answer)
+    }
+
+    fn shown(
+        &mut self,
+        command: &str,
+        args: &[&str],
+        code: Option<i32>,
+        answer: &str,
+        expected: i32,
+    ) -> Result<()> {
         self.say("```");
         self.say(&format!("$ hub-consumer {command} --config hub.yaml {}", args.join(" ")));
         self.say(answer.trim_end());
         self.say(&format!("exit code {}\n```", code.unwrap_or(-1)));
         ensure!(code == Some(expected), "hub-consumer {command} ends with {code:?} and not {expected}");
-        Ok(answer)
+        Ok(())
     }
 
     async fn rows(&self) -> Result<u64> {
@@ -149,10 +161,7 @@ impl Drill<'_> {
                 }
             }
         };
-        self.say(&format!("```\n$ hub-consumer replay --config hub.yaml {}", args.join(" ")));
-        self.say(answer.trim_end());
-        self.say(&format!("exit code {}\n```", code.unwrap_or(-1)));
-        ensure!(code == Some(0), "the replay ends with {code:?}");
+        self.shown("replay", &args, code, &answer, 0)?;
         self.say(&format!(
             "\nThe replay took {:.1} s under live load. The worst lag of the group was {before:.1} s in {:.0} s before it, and {beside:.1} s beside it.\n",
             started.elapsed().as_secs_f64(),

@@ -17,7 +17,6 @@ use jiff::Timestamp;
 use kafka_client::admin;
 use serde::Serialize;
 use service_runtime::{RunArgs, Runtime, error_chain::ErrorChain};
-use telemetry_wire::Signal;
 
 use crate::{
     app::Hub,
@@ -161,7 +160,11 @@ async fn topic_of(signal: &SignalConfig, topic: &str) -> Vec<Finding> {
     let connection = &signal.consumer.connection;
     let Ok(ends) = admin::watermarks(connection, topic).await else {
         let remedy = "run `hub-consumer topics`, which creates what is missing";
-        return vec![Finding::problem(BROKERS, format!("topic {topic} is not there"), remedy)];
+        return vec![Finding::problem(
+            BROKERS,
+            format!("topic {topic} is not there, or may not be read"),
+            remedy,
+        )];
     };
     let mut findings = Vec::new();
     let setting = async |name| admin::topic_setting(connection, topic, name).await.ok().flatten();
@@ -247,14 +250,6 @@ fn clock(
     }
     let found = format!("the clock of {name} and ours are {apart} ms apart");
     Finding::warning(area, found, "set both by one source (NTP)")
-}
-
-/// The area of a signal's store, for what is said in the same words of several.
-fn area_of(signal: Signal) -> &'static str {
-    match signal {
-        Signal::Logs | Signal::Traces => "clickhouse",
-        Signal::Metrics => "metrics",
-    }
 }
 
 #[cfg(test)]

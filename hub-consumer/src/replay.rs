@@ -25,7 +25,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail, ensure};
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{StreamExt as _, stream};
 use jiff::Timestamp;
 use kafka_client::{IsolationLevel, OffsetRange, RangeReader};
 use serde::Serialize;
@@ -285,11 +285,14 @@ async fn replay_topic<R: Rows>(
         shutdown,
     };
     let progress = Reading::new(&signal.topic, "stored", lacked);
-    let stored = stream::iter(before.iter().filter(|partition| lacking(partition) > 0))
-        .map(|partition| store(&resender, signal, partition, &progress))
-        .buffer_unordered(usize::from(args.parallel))
-        .try_fold(Stored::default(), |sum, more| async move { Ok(sum + more) })
-        .await?;
+    // All are seen through, also when one of them ends early: an insert that is cut off might still come to the table.
+    let stored: Vec<anyhow::Result<Stored>> =
+        stream::iter(before.iter().filter(|partition| lacking(partition) > 0))
+            .map(|partition| store(&resender, signal, partition, &progress))
+            .buffer_unordered(usize::from(args.parallel))
+            .collect()
+            .await;
+    let stored = stored.into_iter().try_fold(Stored::default(), |sum, more| anyhow::Ok(sum + more?))?;
     progress.end();
     Ok((stored, lacked))
 }

@@ -21,8 +21,5 @@ const MODULE: Module = Module {
 /// # Errors
 /// Go is missing, or a module cannot be had.
 pub fn collector(cache: &Cache, progress: &Progress) -> Result<PathBuf> {
-    let task = progress.task("collector");
-    let folder = MODULE.build(cache, &task);
-    task.done(if folder.is_ok() { "built" } else { "failed" });
-    Ok(folder?.join("collector"))
+    Ok(MODULE.fetch(cache, progress)?.join("collector"))
 }

@@ -51,10 +51,7 @@ impl KubernetesApi {
     /// # Errors
     /// Go is missing, or a module cannot be had.
     pub fn fetch(cache: &Cache, progress: &Progress) -> Result<()> {
-        let task = progress.task("kubernetes");
-        let built = MODULE.build(cache, &task);
-        task.done(if built.is_ok() { "built" } else { "failed" });
-        built.map(drop)
+        MODULE.fetch(cache, progress).map(drop)
     }
 
     /// Builds what is not in the cache, starts both, and returns when the API is ready. Blocks.

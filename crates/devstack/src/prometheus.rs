@@ -36,10 +36,7 @@ impl Prometheus {
     /// # Errors
     /// Go is missing, or a module cannot be had.
     pub fn fetch(cache: &Cache, progress: &Progress) -> Result<()> {
-        let task = progress.task("prometheus");
-        let built = MODULE.build(cache, &task);
-        task.done(if built.is_ok() { "built" } else { "failed" });
-        built.map(drop)
+        MODULE.fetch(cache, progress).map(drop)
     }
 
     /// Builds it unless it is in the cache, starts it, and returns when it serves. Blocks.

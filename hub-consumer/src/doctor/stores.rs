@@ -7,7 +7,7 @@ use reqwest::header::DATE;
 use service_runtime::error_chain::ErrorChain;
 use telemetry_wire::Signal;
 
-use super::{Finding, area_of, clock};
+use super::{Finding, clock};
 use crate::{
     app::Hub,
     clickhouse::{
@@ -87,14 +87,14 @@ async fn table(hub: &Hub, config: &ClickHouseConfig, signal: &SignalConfig) -> F
             resend::open_table::<SpanRows>(hub, config, signal).await.map(drop)
         }
     };
-    let (area, name) = (area_of(signal.signal), config.table_of(signal.signal));
+    let name = config.table_of(signal.signal);
     match opened {
         Ok(()) => Finding::fine(
-            area,
+            CLICKHOUSE,
             format!("table {name} takes our rows, and stores a block once that is sent twice"),
         ),
         Err(failure) => Finding::problem(
-            area,
+            CLICKHOUSE,
             ErrorChain(failure.as_ref()).to_string(),
             format!("mend it; until then nothing of {} is read", signal.topic),
         ),

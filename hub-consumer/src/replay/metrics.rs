@@ -7,7 +7,7 @@
 use std::{collections::BTreeMap, fmt};
 
 use anyhow::{Context as _, ensure};
-use futures::{StreamExt as _, TryStreamExt as _, stream};
+use futures::{StreamExt as _, stream};
 use serde::Serialize;
 use service_runtime::Runtime;
 
@@ -96,7 +96,7 @@ pub async fn replay(
     };
     let progress = Reading::new(&signal.topic, "sent", records);
     let (resender, progress) = (&resender, &progress);
-    let dead_lettered = stream::iter(spans.into_iter().filter(|span| span.from < span.to))
+    let sent: Vec<anyhow::Result<u64>> = stream::iter(spans.into_iter().filter(|span| span.from < span.to))
         .map(|span| async move {
             let mut dead_lettered = 0;
             let runs = [[span.from, span.to - 1]];
@@ -105,12 +105,13 @@ pub async fn replay(
                 progress.add((settled.stored.len() + settled.dead_lettered.len()) as u64);
             })
             .await?;
-            anyhow::Ok(dead_lettered)
+            Ok(dead_lettered)
         })
         .buffer_unordered(usize::from(args.parallel))
-        .try_fold(0, |sum, more| async move { Ok(sum + more) })
-        .await
-        .with_context(|| format!("replay topic `{}`", signal.topic))?;
+        .collect()
+        .await;
+    let dead_lettered = sent.into_iter().sum::<anyhow::Result<u64>>();
+    let dead_lettered = dead_lettered.with_context(|| format!("replay topic `{}`", signal.topic))?;
     progress.end();
     let (accepted, refused, dropped) = (metrics.stored(), metrics.rejected(), metrics.dropped());
     Ok(Posted { dry_run: false, records, accepted, refused, dropped, dead_lettered })

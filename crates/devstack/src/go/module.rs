@@ -5,7 +5,7 @@ use std::process::Command;
 
 use super::toolchain;
 use crate::cache::Cache;
-use crate::progress::Task;
+use crate::progress::{Progress, Task};
 use crate::{Error, Result, checksum, command};
 
 /// A module of our own around programs of others: replacements in a go.mod count only in the main module.
@@ -27,6 +27,14 @@ pub(crate) struct Module {
 }
 
 impl Module {
+    /// The same for who only wants them to be there.
+    pub(crate) fn fetch(&self, cache: &Cache, progress: &Progress) -> Result<PathBuf> {
+        let task = progress.task(self.name);
+        let built = self.build(cache, &task);
+        task.done(if built.is_ok() { "built" } else { "failed" });
+        built
+    }
+
     /// Builds the programs into the cache, unless they are there; the folder that they are in.
     pub(crate) fn build(&self, cache: &Cache, task: &Task) -> Result<PathBuf> {
         let mut inputs = vec![self.go_mod.as_bytes(), self.go_sum.as_bytes()];
