@@ -176,6 +176,16 @@ impl SimulatedDisk {
         world.durable_names.insert(path.to_owned(), inode);
     }
 
+    /// Has the medium rot under a file: one bit of the byte at `place`, counted around its end. Open files see it too. A file that
+    /// is not there, or is empty, has nothing that could.
+    pub fn rot(&self, path: &Path, place: usize) {
+        let mut world = self.lock();
+        let Some(inode) = world.names.get(path).copied() else { return };
+        if let Some(inode) = world.inodes.get_mut(&inode) {
+            inode.rot(place);
+        }
+    }
+
     /// Takes a file away, durably.
     pub fn take_away(&self, path: &Path) {
         let mut world = self.lock();

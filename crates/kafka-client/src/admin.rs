@@ -216,8 +216,15 @@ pub async fn first_records(
         // Of each partition: the first timestamp, records and their bytes.
         let mut found: BTreeMap<i32, (i64, usize, usize)> = BTreeMap::new();
         let deadline = Instant::now() + patience;
-        while found.len() < positions.len() && Instant::now() < deadline {
-            let Some(Ok(message)) = client.poll(Duration::from_millis(20)) else { continue };
+        while Instant::now() < deadline {
+            // When each partition has said something, what they said in the same breath still counts.
+            let is_complete = found.len() == positions.len();
+            let wait = if is_complete { Duration::ZERO } else { Duration::from_millis(20) };
+            let message = match client.poll(wait) {
+                Some(Ok(message)) => message,
+                _ if is_complete => break,
+                _ => continue,
+            };
             let Some(timestamp) = message.timestamp().to_millis() else { continue };
             let bytes = message.payload_len() + message.key_len();
             let (_, records, sum) = found.entry(message.partition()).or_insert((timestamp, 0, 0));

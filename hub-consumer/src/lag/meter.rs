@@ -14,7 +14,7 @@ use crate::{config::SignalConfig, metrics::PartitionLag};
 /// Between the two looks that the first rates are worked out from.
 const APART: Duration = Duration::from_millis(400);
 /// How long the first uncommitted records are waited for.
-const READING: Duration = Duration::from_secs(2);
+const READING: Duration = Duration::from_secs(5);
 
 /// The lag of one partition. The gauges `hub_lag_…` of a running hub have the same names.
 #[derive(Debug, Clone, PartialEq, Serialize)]

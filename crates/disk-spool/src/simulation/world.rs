@@ -47,6 +47,17 @@ pub(super) enum NameChange {
     Remove { name: PathBuf },
 }
 
+impl Inode {
+    pub(super) fn rot(&mut self, place: usize) {
+        let place = place % self.current.len().max(1);
+        for bytes in [&mut self.current, &mut self.durable] {
+            if let Some(byte) = bytes.get_mut(place) {
+                *byte ^= 4;
+            }
+        }
+    }
+}
+
 impl World {
     pub(super) fn new(seed: u64) -> World {
         World {

@@ -46,7 +46,7 @@ fn ends(usage: &Usage) -> u64 {
     usage.corrupt.frames + usage.dropped_full.frames + usage.dropped_aged.frames
 }
 
-fn flip(disk: &SimulatedDisk, file: usize, place: usize) {
+fn rot(disk: &SimulatedDisk, file: usize, place: usize) {
     let is_segment = |path: &PathBuf| path.extension().is_some_and(|name| name == "seg");
     let segments: Vec<_> = disk.files().into_iter().filter(is_segment).collect();
     // The last one is left alone: what is damaged at its end looks as if it had never been acknowledged.
@@ -54,10 +54,8 @@ fn flip(disk: &SimulatedDisk, file: usize, place: usize) {
     else {
         return;
     };
-    let mut bytes = disk.read(path).expect("it is there");
-    let place = place % bytes.len();
-    bytes[place] ^= 4;
-    disk.put(path, &bytes);
+    // The spool may delete it meanwhile.
+    disk.rot(path, place);
 }
 
 fn check(spool: &Spool, ends_before: &Ends, taken: &BTreeSet<u64>) {
@@ -112,7 +110,7 @@ proptest! {
                 },
                 Action::Wait { seconds } => disk.advance(Duration::from_secs(seconds)),
                 Action::Damage { file, place } => {
-                    flip(&disk, file, place);
+                    rot(&disk, file, place);
                     counts.is_damaged = true;
                 }
                 Action::Restart => {
