@@ -28,9 +28,6 @@ use crate::{
 /// For how long a server surely remembers a token, in nanoseconds: half of the window that our tables state.
 const TOKEN_TRUST: u64 = 604_800 / 2 * 1_000_000_000;
 
-/// How long the end of a block waits for the next block to be begun: its credits let the partition be read on.
-const NEXT_BLOCK: Duration = Duration::from_millis(250);
-
 /// Dead letters of one partition that are written at once. A topic full of poison then keeps some hundred of them in
 /// memory over all partitions, and some thousand go out in a second.
 const DEAD_LETTERS_AT_ONCE: usize = 16;
@@ -152,6 +149,13 @@ impl<B> OpenBlock<B> {
     pub fn is_due(&self, max_age: Duration) -> bool {
         self.opened_at.elapsed() >= max_age
     }
+
+    /// Whether nothing more can come to it before something is delivered: the records that are held fill what may be held, and
+    /// nothing else is under way (`is_idle`) that would make room.
+    fn is_held_up(&self, is_idle: bool) -> bool {
+        let credit = self.fragments.first().and_then(|fragment| fragment.origin.credit.as_ref());
+        credit.is_some_and(|credit| credit.is_partition_full() || is_idle && credit.is_consumer_full())
+    }
 }
 
 impl<B> Pin<B> {
@@ -170,9 +174,9 @@ impl<B> Pin<B> {
 impl<B> Partition<B> {
     /// A block is being filled, or may be in a moment, whose announcement will also say what is resolved; and no commit is
     /// wished for its own sake.
-    fn is_next_announcement_near(&self) -> bool {
-        let is_block_near =
-            self.open.is_some() || self.settled_at.is_some_and(|at| at.elapsed() < NEXT_BLOCK);
+    fn is_next_announcement_near(&self, patience: Duration) -> bool {
+        // The end of a block lets the partition be read on.
+        let is_block_near = self.open.is_some() || self.settled_at.is_some_and(|at| at.elapsed() < patience);
         is_block_near && !self.is_delivering && !self.is_closed && !self.tracker.is_commit_wished()
     }
 
@@ -382,12 +386,22 @@ impl<B> Assignment<B> {
         self.partitions.iter_mut().map(|((topic, partition), state)| (id_of(topic, *partition, state), state))
     }
 
+    /// Partitions whose open block gains nothing by waiting any longer.
+    pub fn due(&self, max_age: Duration) -> Vec<PartitionId> {
+        let is_idle = !self.partitions.values().any(|state| state.is_delivering);
+        let is_due = |open: &OpenBlock<B>| open.is_due(max_age) || open.is_held_up(is_idle);
+        let due = self.partitions.iter().filter(|(_, state)| {
+            !state.is_delivering && !state.is_forming_again() && state.open.as_ref().is_some_and(is_due)
+        });
+        due.map(|((topic, partition), state)| id_of(topic, *partition, state)).collect()
+    }
+
     /// Takes the commits that are due and marks them as under way, by generation: one commit request each. The end of a block
-    /// goes with the announcement of the next, if that is being filled.
-    pub fn start_commits(&mut self) -> BTreeMap<u64, Vec<CommitOffset>> {
+    /// goes with the announcement of the next, if that is being filled, or is begun within `patience`.
+    pub fn start_commits(&mut self, patience: Duration) -> BTreeMap<u64, Vec<CommitOffset>> {
         let mut due: BTreeMap<u64, Vec<CommitOffset>> = BTreeMap::new();
         for (id, state) in self.iter_mut() {
-            if state.is_next_announcement_near() {
+            if state.is_next_announcement_near(patience) {
                 continue;
             }
             if let Some(point) = state.tracker.commit_due() {

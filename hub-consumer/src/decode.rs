@@ -43,6 +43,7 @@ pub(crate) use json::json_to_protobuf;
 pub use logs::LogRows;
 pub use spans::SpanRows;
 pub use time::ORIGINAL_TIMESTAMP;
+pub(crate) use time::day_of;
 
 /// A block may hold this much before it must have been encoded: positions in it are 32 bits wide.
 const MAX_BLOCK_BYTES: usize = 2 << 30;
@@ -204,14 +205,27 @@ impl Debug for Fingerprint {
 }
 
 /// The columns that say which record a row came from.
-pub const PROVENANCE: [&str; 3] = ["source_topic", "source_partition", "source_offset"];
+pub const PROVENANCE: [&str; 4] = ["source_topic", "source_partition", "source_offset", ITEMS];
+/// The column that says how many rows the record of a row has. Rows of one day are in one part or in none, so those of a record on
+/// one day are known to be complete, and none of them to be doubled, by their number alone. Of a record on several days the column
+/// holds 0: it has to be compared.
+pub const ITEMS: &str = "source_items";
+
+/// What the rows of a record say of it.
+#[derive(Debug, Clone, Copy)]
+struct Provenance {
+    partition: u16,
+    offset: u64,
+    /// As in the column [`ITEMS`].
+    items: u32,
+}
 
 /// Rows of consecutive records on their way into one insert.
 #[derive(Debug)]
 pub struct Block<R: Rows> {
     settings: DecodeSettings,
     rows: R,
-    records: Vec<(u16, u64)>,
+    records: Vec<Provenance>,
     first_offset: Option<i64>,
     last_offset: Option<i64>,
     fingerprint: Fingerprint,
@@ -261,11 +275,14 @@ impl<R: Rows> Block<R> {
             self.rows.rollback(mark);
             return Err(undecodable);
         }
-        self.records.push((source.partition as u16, source.offset as u64));
+        let added = &self.rows.rows()[rows_before..];
+        let items = if are_of_one_day(added.iter().map(R::timestamp)) { added.len() as u32 } else { 0 };
+        let (partition, offset) = (source.partition as u16, source.offset as u64);
+        self.records.push(Provenance { partition, offset, items });
         self.first_offset.get_or_insert(source.offset);
         self.last_offset = Some(source.offset);
         self.fingerprint.add(source.offset, digest);
-        Ok(Pushed { rows: self.rows.rows().len() - rows_before })
+        Ok(Pushed { rows: added.len() })
     }
 
     /// How many rows there are.
@@ -286,7 +303,7 @@ impl<R: Rows> Block<R> {
     /// The most bytes [`Block::encode`] will write, the columns' names and types aside, which are less than 2 KiB; also an
     /// upper bound of the memory the records hold until then, the slack of growing lists aside.
     pub fn bytes(&self) -> usize {
-        self.rows.bytes() + self.records.len() * size_of::<(u16, u64)>()
+        self.rows.bytes() + self.records.len() * size_of::<Provenance>()
     }
 
     /// The offset of the first record pushed.
@@ -333,7 +350,7 @@ impl<R: Rows> Block<R> {
     }
 
     fn key(&self, row: &R::Row) -> RowKey {
-        let offset = self.records[R::record(row) as usize].1 as i64;
+        let offset = self.records[R::record(row) as usize].offset as i64;
         RowKey { offset, time: R::timestamp(row), telling: xxh3_64(self.rows.telling(row)) }
     }
 
@@ -378,13 +395,18 @@ impl<R: Rows> Block<R> {
                 let topic = topics.intern(self.settings.topic.as_bytes());
                 block.low_cardinality(column.name, &topics, records.map(|_| topic));
             }
-            "source_partition" => {
-                block.fixed(column.name, Type::UInt16, records.map(|(partition, _)| partition))
-            }
-            "source_offset" => block.fixed(column.name, Type::UInt64, records.map(|(_, offset)| offset)),
+            "source_partition" => block.fixed(column.name, Type::UInt16, records.map(|of| of.partition)),
+            "source_offset" => block.fixed(column.name, Type::UInt64, records.map(|of| of.offset)),
+            ITEMS => block.fixed(column.name, Type::UInt32, records.map(|of| of.items)),
             name => unreachable!("{name} is no provenance column"),
         }
     }
+}
+
+fn are_of_one_day(times: impl Iterator<Item = i64>) -> bool {
+    let (least, most) =
+        times.fold((i64::MAX, i64::MIN), |(least, most), time| (least.min(time), most.max(time)));
+    least > most || day_of(least) == day_of(most)
 }
 
 const fn column(name: &'static str, kind: Type, need: Need) -> Column {

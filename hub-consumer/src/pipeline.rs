@@ -8,8 +8,8 @@
 //!                               commit ◄─ contiguous prefix ◄─ resolve ◄──┘
 //! ```
 //!
-//! - A block is cut when the sink calls it full or when its first record has waited [`PipelineConfig::max_block_age`].
-//!   While a block of a partition is under way the next one fills; then records wait, their credits are held, and
+//! - A block is cut when the sink calls it full, when its first record has waited [`PipelineConfig::max_block_age`], or when
+//!   the memory for records is used up, so that nothing more would come: a backlog is not waited for. While a block of a partition is under way the next one fills; then records wait, their credits are held, and
 //!   the consumer pauses the partition. Polling and this loop go on whatever the sink does.
 //! - A block for a sink that keeps what is sent twice is announced in the committed metadata before it is sent; the commit that
 //!   completes one block announces the next ([`crate::intent`]). Such an announcement found at an assignment makes its records
@@ -371,16 +371,7 @@ impl<S: Sink> Pipeline<S> {
     fn on_tick(&mut self) {
         self.wiring.heartbeat.beat();
         self.report_health();
-        let max_age = self.wiring.config.max_block_age;
-        let due: Vec<PartitionId> = self
-            .assignment
-            .iter()
-            .filter(|(_, state)| {
-                state.open.as_ref().is_some_and(|open| open.is_due(max_age)) && !state.is_forming_again()
-            })
-            .map(|(id, _)| id)
-            .collect();
-        for id in due {
+        for id in self.assignment.due(self.wiring.config.max_block_age) {
             if self.cut(&id) {
                 self.advance(&id);
             }
@@ -398,7 +389,7 @@ impl<S: Sink> Pipeline<S> {
         if Instant::now() < self.commit_not_before {
             return;
         }
-        for (generation, offsets) in self.assignment.start_commits() {
+        for (generation, offsets) in self.assignment.start_commits(self.wiring.config.max_block_age) {
             let id =
                 |topic: &Arc<str>, partition| PartitionId { topic: Arc::clone(topic), partition, generation };
             let ids = offsets.iter().map(|offset| id(&offset.topic, offset.partition)).collect();

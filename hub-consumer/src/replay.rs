@@ -5,7 +5,7 @@
 //! 3. Audit the range, up to what the group has committed: what lies behind, the running hubs will store.
 //! 4. Read the records that are missing, form blocks of them, and store these as a hub does ([`crate::delivery`]): each under a
 //!    token of this replay, and read back whenever its outcome is not known. Of a record of which only some rows are there
-//!    (`--deep`) only the others are inserted.
+//!    only the others are inserted.
 //! 5. Audit the same range again; that is the result.
 //!
 //! Killed anywhere, the next replay begins with 1 and finds what the killed one has stored. The lock is the lease of every
@@ -95,7 +95,7 @@ pub struct Replayed {
     pub dry_run: bool,
     /// Kafka records that were stored.
     pub records: u64,
-    /// Log records and spans that were inserted.
+    /// Log records and spans that these hold, those among them that were there before.
     pub rows: u64,
     /// Kafka records that went to the dead letters.
     pub dead_lettered: u64,
@@ -415,7 +415,7 @@ fn text(replayed: &Replayed) -> String {
         return format!("{audit}\n\nwould store {lacking_before} records; nothing was changed");
     }
     format!(
-        "{audit}\n\n{lacking_before} records were lacking; stored {rows} rows of {records} records, dead-lettered {dead_lettered}"
+        "{audit}\n\n{lacking_before} records were lacking; stored {records} records of {rows} rows, dead-lettered {dead_lettered}"
     )
 }
 

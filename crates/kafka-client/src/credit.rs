@@ -44,6 +44,16 @@ impl Credit {
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
+
+    /// Whether the record's partition is paused for its own bytes: nothing more of it comes until some of them are released.
+    pub fn is_partition_full(&self) -> bool {
+        self.account.paused.load(Ordering::Acquire)
+    }
+
+    /// Whether all partitions of the consumer are paused for their bytes together.
+    pub fn is_consumer_full(&self) -> bool {
+        self.account.total.paused.load(Ordering::Acquire)
+    }
 }
 
 impl Drop for Credit {

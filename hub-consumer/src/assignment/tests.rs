@@ -5,6 +5,9 @@ use bytes::Bytes;
 use super::*;
 use crate::sink::Origin;
 
+/// How long the end of a block waits for the next one.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 fn poison(offset: i64) -> Fragment {
     let origin = Origin {
         topic: "otlp_logs".into(),
@@ -36,7 +39,7 @@ fn result_of_an_older_generation_cannot_touch_a_partition_that_came_back() {
     let after = assign(&mut assignment, 2, 0);
     assert!(assignment.get_mut(&before).is_none());
     assert!(assignment.remove(&before).is_none());
-    assert!(assignment.start_commits().is_empty());
+    assert!(assignment.start_commits(PATIENCE).is_empty());
     assert_eq!(assignment.get_mut(&after).unwrap().tracker.position(), Some(10));
 }
 
@@ -59,7 +62,7 @@ fn gap_is_gone_over_only_when_what_was_read_before_it_is_committed() {
     assert!(state.take_gap().is_none(), "10 is not stored");
     assert!(state.tracker.resolve(10));
     assert!(state.take_gap().is_none(), "its commit is due");
-    assert_eq!(assignment.start_commits().len(), 1);
+    assert_eq!(assignment.start_commits(PATIENCE).len(), 1);
     let state = assignment.get_mut(&id).unwrap();
     assert!(state.take_gap().is_none(), "its commit is under way");
     state.tracker.commit_finished(true);
@@ -92,11 +95,11 @@ fn commits_are_grouped_by_the_generation_of_their_partition() {
         let tracker = &mut assignment.get_mut(&id).unwrap().tracker;
         assert!(tracker.receive(10, None) && tracker.resolve(10));
     }
-    let due = assignment.start_commits();
+    let due = assignment.start_commits(PATIENCE);
     let sizes: Vec<_> = due.iter().map(|(generation, commits)| (*generation, commits.len())).collect();
     assert_eq!(sizes, [(1, 1), (2, 2)]);
     assert!(due.values().flatten().all(|commit| commit.offset == 11));
-    assert!(assignment.start_commits().is_empty(), "one commit in flight per partition");
+    assert!(assignment.start_commits(PATIENCE).is_empty(), "one commit in flight per partition");
 }
 
 #[test]
@@ -108,11 +111,11 @@ fn the_end_of_a_block_waits_for_the_announcement_of_the_next() {
         || OpenBlock { block: (), fragments: Vec::new(), opened_at: Instant::now(), is_complete: false };
     assert!(state.tracker.receive(10, None) && state.tracker.receive(11, None) && state.tracker.resolve(10));
     state.open = Some(fill());
-    assert!(assignment.start_commits().is_empty(), "11 is being filled in");
+    assert!(assignment.start_commits(PATIENCE).is_empty(), "11 is being filled in");
     let state = assignment.get_mut(&id).unwrap();
     state.tracker.announce("11".to_owned());
     state.open = None;
-    let due = assignment.start_commits();
+    let due = assignment.start_commits(PATIENCE);
     assert_eq!((due[&1][0].offset, due[&1][0].metadata.as_str()), (11, "11"), "one commit says both");
 
     let state = assignment.get_mut(&id).unwrap();
@@ -121,5 +124,9 @@ fn the_end_of_a_block_waits_for_the_announcement_of_the_next() {
     assert!(state.tracker.resolve(11));
     state.open = Some(fill());
     state.is_closed = true;
-    assert_eq!(assignment.start_commits()[&1][0].offset, 12, "nothing more comes of one that goes away");
+    assert_eq!(
+        assignment.start_commits(PATIENCE)[&1][0].offset,
+        12,
+        "nothing more comes of one that goes away"
+    );
 }

@@ -35,8 +35,8 @@ pub struct AuditArgs {
     /// Judge what came in this time until now, such as `6h` or `2days`.
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, conflicts_with_all = ["from", "to"])]
     pub last: Option<Duration>,
-    /// Read every record of the range and compare its items with its rows, which also finds a record of which only some
-    /// rows are lost. It costs as much as consuming the range does.
+    /// Read every record of the range and compare its items with its rows, which also finds a record of which as many rows
+    /// are doubled as are lost. It costs as much as consuming the range does.
     #[arg(long)]
     pub deep: bool,
     /// Print JSON instead of the table.

@@ -17,8 +17,7 @@ const PLAIN_EVERY: Duration = Duration::from_secs(5);
 /// What cannot be audited, and why.
 const METRICS: &str = "metrics are not audited: Mimir does not keep the offset that a sample came from";
 /// What the quick way leaves open.
-const NOT_DEEP: &str =
-    "a record of which only some rows are lost is found with --deep only; a record is inserted as a whole";
+const NOT_DEEP: &str = "rows are counted: a record of which as many rows of a day are there twice as are lost is found with --deep only";
 
 /// The outcome of an audit.
 #[derive(Debug, Serialize)]

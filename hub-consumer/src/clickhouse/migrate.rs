@@ -29,7 +29,7 @@ const MIGRATIONS: [Migration; 4] = [
     Migration { version: 1, name: "logs", sql: include_str!("../../migrations/0001_logs.sql") },
     Migration { version: 2, name: "traces", sql: include_str!("../../migrations/0002_traces.sql") },
     Migration { version: 3, name: "trace_id_ts", sql: include_str!("../../migrations/0003_trace_id_ts.sql") },
-    Migration { version: 4, name: "codecs", sql: include_str!("../../migrations/0004_codecs.sql") },
+    Migration { version: 4, name: "counting", sql: include_str!("../../migrations/0004_counting.sql") },
 ];
 
 /// A DDL statement on a cluster waits for every replica.

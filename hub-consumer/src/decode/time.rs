@@ -11,7 +11,13 @@ use std::time::Duration;
 /// The attribute that holds a replaced timestamp, in nanoseconds since the epoch, as the sender wrote it.
 pub const ORIGINAL_TIMESTAMP: &str = "eventline.original_timestamp_unix_nano";
 
+/// What one part of the table spans at most.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// The day of a time in nanoseconds since the epoch, in UTC.
+pub(crate) fn day_of(time: i64) -> i64 {
+    time.div_euclid(DAY.as_nanos() as i64)
+}
 
 /// The timestamps that rows of one record may have.
 #[derive(Clone, Copy, Debug)]

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     clickhouse::client::QueryError,
-    decode::{Block, RowKey, Rows},
+    decode::{Block, RowKey, Rows, day_of},
 };
 
 /// Rows by their keys.
@@ -125,8 +125,6 @@ impl<R: Rows> TableSink<R> {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Times(Vec<(i64, i64)>);
 
-/// Nanoseconds that a day of the table has.
-const DAY: i64 = 86_400_000_000_000;
 /// Above it the server is rather asked for all of the time: it refuses blocks of more than a hundred days anyhow.
 const MOST_SPANS: usize = 100;
 
@@ -138,12 +136,12 @@ impl Times {
         let mut latest: Option<(i64, (i64, i64))> = None;
         for time in times {
             match &mut latest {
-                Some((day, (from, to))) if *day == time.div_euclid(DAY) => {
+                Some((day, (from, to))) if *day == day_of(time) => {
                     (*from, *to) = ((*from).min(time), (*to).max(time));
                 }
                 _ => {
                     latest.into_iter().for_each(|(day, span)| widen(&mut days, day, span));
-                    latest = Some((time.div_euclid(DAY), (time, time)));
+                    latest = Some((day_of(time), (time, time)));
                 }
             }
         }
@@ -255,7 +253,7 @@ mod tests {
 
     #[test]
     fn the_times_of_rows_are_close_around_them_day_by_day() {
-        let day = |day: i64, hour: i64| day * DAY + hour * 3_600_000_000_000;
+        let day = |day: i64, hour: i64| (day * 24 + hour) * 3_600_000_000_000;
         let times = Times::of([day(9, 5), day(9, 3), day(-1, 2), day(9, 7), day(-1, 1)].into_iter());
         assert_eq!(times, Times(vec![(day(-1, 1), day(-1, 2)), (day(9, 3), day(9, 7))]));
         assert!(times.condition().contains(" OR Timestamp BETWEEN"));

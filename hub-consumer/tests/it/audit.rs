@@ -10,7 +10,7 @@ use telemetry_wire::{Signal, fixtures::Load};
 
 use crate::{
     database::Database,
-    line::{Hub, Line, logs_request},
+    line::{Hub, Line, logs_request, logs_request_at},
 };
 
 /// Items of every record that is not said to be otherwise.
@@ -203,19 +203,54 @@ async fn more_records_than_fit_a_bucket_are_told_apart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_record_that_lost_one_of_its_rows_is_incomplete_and_the_deep_way_finds_it() {
+async fn a_record_that_lost_one_of_its_rows_is_incomplete() {
     let stored = Stored::ten_records().await;
     stored.change("ALTER TABLE {db}.otel_logs DELETE WHERE source_offset = 4 AND Body = 'record 4 1'").await;
-    check(&stored.account(&deep()).await.incomplete, &[[4, 4]]);
-    let quick = stored.audit(&AuditArgs::default()).await;
-    assert!(quick.notes.iter().any(|note| note.contains("--deep")), "{quick}");
-    // The number of rows is right again.
-    stored.double("source_offset = 4 AND Body = 'record 4 0'").await;
     for args in [AuditArgs::default(), deep()] {
         let account = stored.account(&args).await;
         check(&account.incomplete, &[[4, 4]]);
-        check(&account.doubled, &[[4, 4]]);
+        assert_eq!((account.stored, account.doubled.records), (10, 0));
     }
+    // The number of rows is right again, which the deep way does not content itself with.
+    stored.double("source_offset = 4 AND Body = 'record 4 0'").await;
+    let quick = stored.audit(&AuditArgs::default()).await;
+    assert!(quick.complete && quick.notes.iter().any(|note| note.contains("--deep")), "{quick}");
+    let account = stored.account(&deep()).await;
+    check(&account.incomplete, &[[4, 4]]);
+    check(&account.doubled, &[[4, 4]]);
+    stored.database.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_of_two_days_is_compared_with_the_topic() {
+    // Its first row is the last of its day.
+    let midnight = telemetry_wire::fixtures::START_UNIX_NANO.next_multiple_of(86_400_000_000_000);
+    let over_midnight = logs_request_at("over", 2, midnight - 1);
+    let stored = Stored::new(1, &[&logs_request("first", 2), &over_midnight]).await;
+    let items =
+        "SELECT groupUniqArray((toInt32(source_offset), toInt32(source_items))) AS items FROM {db}.otel_logs";
+    assert_eq!(stored.database.query(&format!("{items} FORMAT TSV")).await.trim(), "[(0,2),(1,0)]");
+    assert!(clean(&stored.account(&AuditArgs::default()).await));
+    // A part that came twice, and another one that did not come: the number is right.
+    stored.change("ALTER TABLE {db}.otel_logs DELETE WHERE source_offset = 1 AND Body = 'over 1'").await;
+    check(&stored.account(&AuditArgs::default()).await.incomplete, &[[1, 1]]);
+    stored.double("source_offset = 1").await;
+    let account = stored.account(&AuditArgs::default()).await;
+    check(&account.incomplete, &[[1, 1]]);
+    check(&account.doubled, &[[1, 1]]);
+    stored.database.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_do_not_say_how_many_they_are_are_compared_with_the_topic() {
+    let stored = Stored::ten_records().await;
+    stored.change("ALTER TABLE {db}.otel_logs UPDATE source_items = 0 WHERE 1").await;
+    assert!(clean(&stored.account(&AuditArgs::default()).await));
+    stored.change("ALTER TABLE {db}.otel_logs DELETE WHERE source_offset = 4 AND Body = 'record 4 1'").await;
+    stored.double("source_offset = 7").await;
+    let account = stored.account(&AuditArgs::default()).await;
+    check(&account.incomplete, &[[4, 4]]);
+    check(&account.doubled, &[[7, 7]]);
     stored.database.drop().await;
 }
 

@@ -4,6 +4,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use axum::{
@@ -13,7 +14,11 @@ use axum::{
     http::{HeaderMap, StatusCode, header::CONTENT_ENCODING},
     response::{IntoResponse, Response},
 };
-use service_runtime::http_client::HttpClientConfig;
+use hub_consumer::{
+    clickhouse::ClickHouseConfig,
+    replay::{ReplayArgs, replay},
+};
+use service_runtime::{Runtime, http_client::HttpClientConfig};
 use telemetry_wire::{Signal, headers::dead_letter};
 
 use crate::{
@@ -42,6 +47,8 @@ enum Fault {
     Lose,
     /// Lets it through, deletes its rows, and answers so.
     StoreAndForget,
+    /// Lets it through after this time, if it is still waited for.
+    Hold(Duration),
 }
 
 type Script = dyn Fn(usize, &Insert) -> Fault + Send + Sync;
@@ -82,6 +89,9 @@ async fn answer(
     if matches!(fault, Fault::Lose) {
         return StatusCode::GATEWAY_TIMEOUT.into_response();
     }
+    if let Fault::Hold(time) = fault {
+        tokio::time::sleep(time).await;
+    }
     let mut request = reqwest::Client::new().post(&proxy.server).query(&parameters).body(body);
     if let Some(encoding) = headers.get(CONTENT_ENCODING) {
         request = request.header(CONTENT_ENCODING, encoding);
@@ -102,6 +112,22 @@ async fn answer(
     (status, text).into_response()
 }
 
+/// The server as it looks through a proxy with this script, and the inserts that it saw.
+async fn behind_proxy(
+    config: &ClickHouseConfig,
+    script: impl Fn(usize, &Insert) -> Fault + Send + Sync + 'static,
+) -> (ClickHouseConfig, Arc<Mutex<Vec<Insert>>>) {
+    let inserts: Arc<Mutex<Vec<Insert>>> = Arc::default();
+    let server = devstack::shared().clickhouse_url.clone();
+    let proxy = Proxy { server, script: Arc::new(script), inserts: Arc::clone(&inserts) };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let router = Router::new().fallback(answer).with_state(proxy);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let http = HttpClientConfig::plain(url.parse().unwrap());
+    (ClickHouseConfig { http, ..config.clone() }, inserts)
+}
+
 /// Everything a test of faults looks at.
 struct Case {
     line: Line,
@@ -117,15 +143,7 @@ impl Case {
         for number in 0..records {
             line.send(0, &logs_request(&format!("request {number}"), 2), &[]).await;
         }
-        let inserts: Arc<Mutex<Vec<Insert>>> = Arc::default();
-        let server = devstack::shared().clickhouse_url.clone();
-        let proxy = Proxy { server, script: Arc::new(script), inserts: Arc::clone(&inserts) };
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let router = Router::new().fallback(answer).with_state(proxy);
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        let mut clickhouse = database.config.clone();
-        clickhouse.http = HttpClientConfig::plain(url.parse().unwrap());
+        let (clickhouse, inserts) = behind_proxy(&database.config, script).await;
         // One block of everything: a second is long enough to read what was sent before the hub began.
         let hub = Hub::ready(line.table_config(&clickhouse, "")).await;
         Case { line, database, hub, inserts }
@@ -250,5 +268,34 @@ async fn column_that_an_operator_drops_is_left_out_and_nothing_is_lost() {
     line.wait_until_committed().await;
     assert_eq!(database.query("SELECT count() FROM {db}.otel_logs").await.trim(), "4");
     hub.stop().await;
+    database.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_of_several_partitions_that_is_told_to_end_sees_all_their_inserts_through() {
+    let (line, database) = (Line::new(Signal::Logs, 2).await, Database::migrated().await);
+    for partition in 0..2 {
+        for number in 0..4 {
+            line.send(partition, &logs_request(&format!("request {number}"), 2), &[]).await;
+        }
+        line.set_committed(partition, 4).await;
+    }
+    let hold =
+        |number, _: &Insert| if number == 0 { Fault::Hold(Duration::from_secs(4)) } else { Fault::None };
+    let (clickhouse, inserts) = behind_proxy(&database.config, hold).await;
+    // A block of a second's worth of one partition is under way, and the other partition has to wait with its own.
+    let slowly = ReplayArgs { rate: Some(2), parallel: 2, ..ReplayArgs::default() };
+    let runtime = Runtime::detached();
+    let shutdown = runtime.shutdown();
+    let replaying = replay(line.table_config(&clickhouse, ""), runtime, &slowly);
+    let ending = async {
+        eventually("an insert is under way", async || !inserts.lock().unwrap().is_empty()).await;
+        shutdown.cancel();
+    };
+    let (replayed, ()) = tokio::join!(replaying, ending);
+    assert!(format!("{:#}", replayed.unwrap_err()).contains("it was interrupted"));
+    let begun = inserts.lock().unwrap().len();
+    let stored = database.query("SELECT count() FROM {db}.otel_logs").await;
+    assert_eq!((begun, stored.trim()), (1, "2"));
     database.drop().await;
 }

@@ -393,3 +393,24 @@ async fn position_that_is_not_in_the_log_stops_its_partition_and_no_other() {
     hub.stop().await;
     database.drop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backlog_that_fills_the_memory_for_records_is_not_waited_for() {
+    const BIG: u64 = 64 << 20;
+    // What a partition may hold, and all of them: either is the bound.
+    for (of_partition, of_all) in [(8_000, BIG), (BIG, 16_000)] {
+        let (line, database) = (Line::new(Signal::Logs, 2).await, Database::migrated().await);
+        // About 400 bytes each with what is charged for a record, so some 20 make a block.
+        let sent = send_logs(&line, 2, 120, 1).await;
+        let mut config = line.table_config(&database.config, "blocks: {max_age: 10min}");
+        config.signals[0].consumer.partition_buffer_bytes = of_partition;
+        config.signals[0].consumer.buffer_bytes = of_all;
+        let hub = Hub::start(config);
+        // What does not fill it any more may still grow.
+        eventually("nearly all are stored", async || stored(&database, "otel_logs").await.len() >= 80).await;
+        hub.stop().await;
+        let found = stored(&database, "otel_logs").await;
+        assert!(found.iter().all(|(record, rows)| sent.get(record) == Some(rows)), "{found:?}");
+        database.drop().await;
+    }
+}

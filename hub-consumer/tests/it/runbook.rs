@@ -165,7 +165,7 @@ async fn restored(heading: &'static str) {
     let dry = section.run("hub-consumer replay", 1).await;
     assert!(dry.contains("would store 16 records"), "{dry}");
     let replayed = section.run("hub-consumer replay", 0).await;
-    assert!(replayed.contains("stored 32 rows of 16 records"), "{replayed}");
+    assert!(replayed.contains("stored 16 records of 32 rows"), "{replayed}");
     section.run("hub-consumer audit", 0).await;
     assert_eq!(section.rows().await, 80);
     hub.stop().await;
