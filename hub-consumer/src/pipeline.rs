@@ -9,8 +9,9 @@
 //! ```
 //!
 //! - A block is cut when the sink calls it full, when its first record has waited [`PipelineConfig::max_block_age`], or when
-//!   the memory for records is used up, so that nothing more would come: a backlog is not waited for. While a block of a partition is under way the next one fills; then records wait, their credits are held, and
-//!   the consumer pauses the partition. Polling and this loop go on whatever the sink does.
+//!   the memory for records is used up, so that nothing more would come. While a block of a partition is under way the next
+//!   one fills; then records wait, their credits are held, and the consumer pauses the partition. Polling and this loop go on
+//!   whatever the sink does.
 //! - A block for a sink that keeps what is sent twice is announced in the committed metadata before it is sent; the commit that
 //!   completes one block announces the next ([`crate::intent`]). Such an announcement found at an assignment makes its records
 //!   one block again.
