@@ -390,9 +390,10 @@ impl<B> Assignment<B> {
     pub fn due(&self, max_age: Duration) -> Vec<PartitionId> {
         let is_idle = !self.partitions.values().any(|state| state.is_delivering);
         let is_due = |open: &OpenBlock<B>| open.is_due(max_age) || open.is_held_up(is_idle);
-        let due = self.partitions.iter().filter(|(_, state)| {
-            !state.is_delivering && !state.is_forming_again() && state.open.as_ref().is_some_and(is_due)
-        });
+        let due = self
+            .partitions
+            .iter()
+            .filter(|(_, state)| !state.is_forming_again() && state.open.as_ref().is_some_and(is_due));
         due.map(|((topic, partition), state)| id_of(topic, *partition, state)).collect()
     }
 

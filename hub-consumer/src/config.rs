@@ -108,7 +108,7 @@ impl HubConfig {
         let mut section = root.section("blocks", "When a block of a partition is cut and stored.");
         let (blocks, max_record_bytes) = read_blocks(&mut section);
         let max_block_age =
-            section.value("max_age", MAX_AGE, "A block is cut when its first record has waited this long.");
+            section.value("max_age", MAX_AGE, "A block is cut when its first record has waited this long. When it is stored, its commit waits as long for the next block to be begun.");
         let grace = read_grace(root);
         let mut section = root.section("pipeline", "Times and choices.");
         let pipeline = read_pipeline(&mut section, max_block_age, &consumer);

@@ -404,9 +404,9 @@ impl<R: Rows> Block<R> {
 }
 
 fn are_of_one_day(times: impl Iterator<Item = i64>) -> bool {
-    let (least, most) =
-        times.fold((i64::MAX, i64::MIN), |(least, most), time| (least.min(time), most.max(time)));
-    least > most || day_of(least) == day_of(most)
+    let mut days = times.map(day_of);
+    let first = days.next();
+    days.all(|day| Some(day) == first)
 }
 
 const fn column(name: &'static str, kind: Type, need: Need) -> Column {

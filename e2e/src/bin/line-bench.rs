@@ -89,7 +89,7 @@ async fn bench(arguments: &Arguments, stack: &Stack) -> Result<()> {
         measure(arguments, &line, stack.endpoints(), signal, table, &processes).await?;
     }
     count_again(&line, "beside the merges of what was just written").await?;
-    let merging = "SELECT count() FROM system.merges";
+    let merging = "SELECT count() FROM system.merges WHERE database = currentDatabase()";
     while line.clickhouse().number(merging).await? > 0 {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }

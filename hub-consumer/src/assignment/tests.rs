@@ -121,12 +121,19 @@ fn the_end_of_a_block_waits_for_the_announcement_of_the_next() {
     let state = assignment.get_mut(&id).unwrap();
     state.tracker.commit_finished(true);
     state.tracker.withdraw();
-    assert!(state.tracker.resolve(11));
+    assert!(state.tracker.resolve(11) && state.tracker.receive(12, None));
+    state.settled_at = Some(Instant::now());
+    assert!(assignment.start_commits(PATIENCE).is_empty(), "the next one may be begun in a moment");
+    assert_eq!(assignment.start_commits(Duration::ZERO)[&1][0].offset, 12, "it was not");
+
+    let state = assignment.get_mut(&id).unwrap();
+    state.tracker.commit_finished(true);
+    assert!(state.tracker.resolve(12));
     state.open = Some(fill());
     state.is_closed = true;
     assert_eq!(
         assignment.start_commits(PATIENCE)[&1][0].offset,
-        12,
+        13,
         "nothing more comes of one that goes away"
     );
 }

@@ -155,10 +155,10 @@ impl Table {
 
     fn counting(&self, window: &Window) -> String {
         let (table, area) = (&self.name, Area::of(window));
-        let (number, suspects) = if self.deep {
-            ("uniqExact(Timestamp)".to_owned(), "groupArray([o, n, x])")
+        let (number, is_suspect) = if self.deep {
+            ("uniqExact(Timestamp)".to_owned(), "1")
         } else {
-            (format!("any({ITEMS})"), "groupArrayIf([o, n, 0], n != x)")
+            (format!("any({ITEMS})"), "n != x")
         };
         let Area { least, most, partitions, .. } = &area;
         let is_of_partition = |partition, offset| area.bounds(window, partition, offset);
@@ -171,7 +171,7 @@ impl Table {
         format!(
             "SELECT p, intDiv(o, {BUCKET}) AS bucket, sum(n), count() AS records, \
                arraySort(if(records = {BUCKET}, [], groupArray(o))), \
-               arrayFlatten({suspects}) \
+               arrayFlatten(groupArrayIf([o, n, x], {is_suspect})) \
              FROM (SELECT bitAnd(k, 65535) AS p, bitShiftRight(k, 16) AS o, n, x \
                FROM (SELECT source_offset * 65536 + source_partition AS k, count() AS n, {number} AS x \
                  FROM {table} WHERE source_topic = {{topic:String}} \
@@ -181,7 +181,7 @@ impl Table {
         )
     }
 
-    /// Asks for the timestamps of the suspects, which all the others are not read for.
+    /// Asks for the timestamps of the suspects; those of all other records are not read.
     async fn tell_times(&self, held: &mut BTreeMap<i32, Held>) -> anyhow::Result<()> {
         let mut suspects = Vec::new();
         for (partition, of) in held.iter_mut() {

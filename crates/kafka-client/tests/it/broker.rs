@@ -250,3 +250,22 @@ async fn a_floor_is_the_end_of_the_log_and_follows_what_is_acknowledged() {
     assert_eq!(delivered.last().unwrap().offset, 2);
     assert_eq!(producer.floor(&topic.name, 1), 3);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_records_of_each_partition_have_one_mean_whichever_comes_first() {
+    let topic = Topic::create(2).await;
+    let producer = topic.producer();
+    for partition in 0..2 {
+        fill(&producer, &topic.name, partition, 1, 10).await;
+        fill(&producer, &topic.name, partition, 1, 1000).await;
+    }
+    let patience = Duration::from_secs(10);
+    let first = within(admin::first_records(&topic.connection, &topic.name, &[(0, 0), (1, 0)], patience));
+    let means: Vec<_> =
+        first.await.unwrap().into_iter().map(|(partition, of)| (partition, of.mean_bytes)).collect();
+    assert_eq!(means, [(0, 505.0), (1, 505.0)]);
+    let later = within(admin::first_records(&topic.connection, &topic.name, &[(0, 1)], patience));
+    assert_eq!(later.await.unwrap()[&0].mean_bytes, 1000.0);
+    let none = within(admin::first_records(&topic.connection, &topic.name, &[], patience));
+    assert!(none.await.unwrap().is_empty());
+}
