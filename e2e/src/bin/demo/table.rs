@@ -103,7 +103,7 @@ impl Table {
                 "{word:<9}{:>12}{on_disk:>12}{records:>12}{stored:>14}{:>9}{:>9.1}",
                 published + on_disk,
                 hub.sum("hub_lag_records", &[("topic", &topic)]),
-                hub.sum("hub_lag_seconds", &[("topic", &topic)]),
+                hub.max("hub_lag_seconds", &[("topic", &topic)]).unwrap_or(0.0),
             ));
         }
         Ok((lines, hub.sum("hub_lag_records", &[])))
