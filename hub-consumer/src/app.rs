@@ -74,7 +74,12 @@ pub async fn run(config: HubConfig, runtime: Runtime) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// ClickHouse is not configured, or the schema cannot be brought to its version.
-pub async fn migrate(config: HubConfig, runtime: Runtime, dry_run: bool) -> anyhow::Result<()> {
+pub async fn migrate(
+    config: HubConfig,
+    runtime: Runtime,
+    dry_run: bool,
+    rebuild_rollups: bool,
+) -> anyhow::Result<()> {
     let clickhouse = config.clickhouse.context("clickhouse is not configured")?;
     let migrator = Migrator::new(&clickhouse).context("set up the ClickHouse client")?;
     if dry_run {
@@ -89,6 +94,13 @@ pub async fn migrate(config: HubConfig, runtime: Runtime, dry_run: bool) -> anyh
     };
     let steps = applied.context("apply the schema")?.steps.len();
     info!(steps, "schema is up to date");
+    if rebuild_rollups {
+        let rebuilding = migrator.rebuild_rollups(|parts| info!(parts, "parts that wait for their rollup"));
+        let Some(rebuilt) = runtime.shutdown().run_until_cancelled(rebuilding).await else {
+            anyhow::bail!("interrupted; the server goes on by itself, and running it again waits for it");
+        };
+        rebuilt.context("rebuild rollups")?;
+    }
     Ok(())
 }
 

@@ -83,7 +83,7 @@ pub struct RowKey {
 }
 
 /// Changes whenever the same records would become other rows.
-const ENCODER_VERSION: u32 = 1;
+const ENCODER_VERSION: u32 = 2;
 
 impl DecodeSettings {
     /// What the rows of a block depend on beside its records. Equal ids give equal rows.
@@ -205,11 +205,14 @@ impl Debug for Fingerprint {
 }
 
 /// The columns that say which record a row came from.
-pub const PROVENANCE: [&str; 4] = ["source_topic", "source_partition", "source_offset", ITEMS];
+pub const PROVENANCE: [&str; 5] = ["source_topic", "source_partition", "source_offset", ITEMS, RECEIVED];
 /// The column that says how many rows the record of a row has. Rows of one day are in one part or in none, so those of a record on
 /// one day are known to be complete, and none of them to be doubled, by their number alone. Of a record on several days the column
 /// holds 0: it has to be compared.
 pub const ITEMS: &str = "source_items";
+/// The column that says when the broker had the record, in seconds since the epoch; 0 when it did not say. Event time tells when
+/// something happened, and this how fresh a table is.
+pub const RECEIVED: &str = "received_at";
 
 /// What the rows of a record say of it.
 #[derive(Debug, Clone, Copy)]
@@ -218,6 +221,8 @@ struct Provenance {
     offset: u64,
     /// As in the column [`ITEMS`].
     items: u32,
+    /// As in the column [`RECEIVED`].
+    received: u32,
 }
 
 /// Rows of consecutive records on their way into one insert.
@@ -278,7 +283,8 @@ impl<R: Rows> Block<R> {
         let added = &self.rows.rows()[rows_before..];
         let items = if are_of_one_day(added.iter().map(R::timestamp)) { added.len() as u32 } else { 0 };
         let (partition, offset) = (source.partition as u16, source.offset as u64);
-        self.records.push(Provenance { partition, offset, items });
+        let received = source.timestamp_ms.and_then(|ms| u32::try_from(ms / 1000).ok()).unwrap_or(0);
+        self.records.push(Provenance { partition, offset, items, received });
         self.first_offset.get_or_insert(source.offset);
         self.last_offset = Some(source.offset);
         self.fingerprint.add(source.offset, digest);
@@ -398,6 +404,7 @@ impl<R: Rows> Block<R> {
             "source_partition" => block.fixed(column.name, Type::UInt16, records.map(|of| of.partition)),
             "source_offset" => block.fixed(column.name, Type::UInt64, records.map(|of| of.offset)),
             ITEMS => block.fixed(column.name, Type::UInt32, records.map(|of| of.items)),
+            RECEIVED => block.fixed(column.name, Type::DateTime, records.map(|of| of.received)),
             name => unreachable!("{name} is no provenance column"),
         }
     }

@@ -29,6 +29,7 @@ pub mod intake;
 pub mod intent;
 pub mod lag;
 pub mod lease;
+pub mod menu;
 pub mod metrics;
 pub mod mimir;
 pub mod offsets;

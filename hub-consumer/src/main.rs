@@ -10,6 +10,7 @@ use hub_consumer::{
     doctor::{self, DoctorArgs},
     heap,
     lag::{self, command::LagArgs},
+    menu::{self, MenuArgs},
     redrive::{self, RedriveArgs},
     replay::{self, ReplayArgs},
     seek::{self, SeekArgs},
@@ -37,7 +38,14 @@ enum Command {
         /// Print the SQL that would run, and change nothing.
         #[arg(long)]
         dry_run: bool,
+        /// Also give the rows that are older than the rollup of the menu theirs. Without it, queries over them are as right, and
+        /// slower.
+        #[arg(long, conflicts_with = "dry_run")]
+        rebuild_rollups: bool,
     },
+    /// Write the Menu API's items, prices and restaurants into the dimension that dashboards join, with the time from which they
+    /// are so. Run it again when the menu has changed.
+    Menu(MenuArgs),
     /// Store what ClickHouse lacks of a range of the topics, and nothing else. Exits as `audit` does.
     Replay(ReplayArgs),
     /// Show how far every group is behind, in records and seconds, and when it will be through.
@@ -60,9 +68,16 @@ fn main() -> ExitCode {
     heap::share_one();
     match Cli::parse().command {
         Command::Run(args) => service_runtime::run(&SERVICE, &args, HubConfig::read, app::run),
-        Command::Migrate { args, dry_run } => {
-            let migrate = async move |config, runtime| app::migrate(config, runtime, dry_run).await;
+        Command::Migrate { args, dry_run, rebuild_rollups } => {
+            let migrate =
+                async move |config, runtime| app::migrate(config, runtime, dry_run, rebuild_rollups).await;
             service_runtime::run_once(&SERVICE, &args, HubConfig::read, migrate)
+        }
+        Command::Menu(args) => {
+            let run = args.run.clone();
+            service_runtime::run_once(&SERVICE, &run, HubConfig::read, async |config, runtime| {
+                menu::run(config, runtime, &args).await
+            })
         }
         Command::Replay(args) => {
             judged(&args.range.run, async |config, runtime| replay::run(config, runtime, &args).await)

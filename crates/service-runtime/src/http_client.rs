@@ -117,6 +117,11 @@ impl HttpClientConfig {
         &self.url
     }
 
+    /// The credentials.
+    pub fn auth(&self) -> &HttpAuth {
+        &self.auth
+    }
+
     /// Sets the client up; nothing is connected yet.
     pub fn build(&self) -> Result<HttpClient, HttpClientError> {
         let mut builder = Client::builder()

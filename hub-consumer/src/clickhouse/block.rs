@@ -46,6 +46,8 @@ pub enum Type {
     UInt64,
     /// Eight bytes, signed.
     Int64,
+    /// Seconds since the epoch, four bytes.
+    DateTime,
     /// Nanoseconds since the epoch as `i64`.
     DateTime64,
     /// A string kept once per block.
@@ -72,6 +74,7 @@ impl Type {
             Type::UInt32 => "UInt32",
             Type::UInt64 => "UInt64",
             Type::Int64 => "Int64",
+            Type::DateTime => "DateTime",
             Type::DateTime64 => "DateTime64(9)",
             Type::LowCardinality => "LowCardinality(String)",
             Type::Map => "Map(LowCardinality(String), String)",

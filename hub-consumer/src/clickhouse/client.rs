@@ -118,6 +118,11 @@ pub(crate) fn quoted(name: &str) -> String {
     format!("`{}`", name.replace('\\', "\\\\").replace('`', "\\`"))
 }
 
+/// A text as it stands in SQL.
+pub(crate) fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\\', "\\\\").replace('\'', "\\'"))
+}
+
 async fn send(request: RequestBuilder) -> Result<Response, QueryError> {
     request.send().await.map_err(|error| {
         let error = error.without_url();

@@ -9,27 +9,30 @@
 //! broken, both would run the same repeatable statements.
 
 pub mod lock;
+mod rollups;
 mod template;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroU32;
 
-use service_runtime::http_client::HttpClientError;
+use service_runtime::http_client::{HttpAuth, HttpClientError};
 use service_runtime::settings::choice;
-use service_runtime::{Section, Setting};
+use service_runtime::{Secret, Section, Setting};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::ClickHouseConfig;
-use super::client::{Client, QueryError, quoted};
+use super::client::{Client, QueryError, literal, quoted};
 use lock::{Lock, LockError, Patience, SCHEMA};
 
 /// The steps, oldest first.
-const MIGRATIONS: [Migration; 4] = [
+const MIGRATIONS: [Migration; 6] = [
     Migration { version: 1, name: "logs", sql: include_str!("../../migrations/0001_logs.sql") },
     Migration { version: 2, name: "traces", sql: include_str!("../../migrations/0002_traces.sql") },
     Migration { version: 3, name: "trace_id_ts", sql: include_str!("../../migrations/0003_trace_id_ts.sql") },
     Migration { version: 4, name: "counting", sql: include_str!("../../migrations/0004_counting.sql") },
+    Migration { version: 5, name: "received_at", sql: include_str!("../../migrations/0005_received_at.sql") },
+    Migration { version: 6, name: "menu", sql: include_str!("../../migrations/0006_menu.sql") },
 ];
 
 /// A DDL statement on a cluster waits for every replica.
@@ -86,14 +89,17 @@ pub struct Migrator {
     database: String,
     logs_table: String,
     traces_table: String,
+    auth: HttpAuth,
     schema: SchemaConfig,
 }
 
-/// What is still to be done. Its `Display` is the SQL.
+/// What is still to be done. Its `Display` is the SQL, the password of a dictionary's source left out.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// The steps, in order.
     pub steps: Vec<Step>,
+    /// What must not be shown of the statements.
+    hidden: Option<Secret>,
 }
 
 /// One step with its placeholders filled in.
@@ -150,6 +156,12 @@ pub enum MigrateError {
     UnknownStoragePolicy {
         /// The policy.
         policy: String,
+    },
+    /// The server could not give old parts their rollup.
+    #[error("the server cannot rebuild a rollup: {reason}")]
+    Rebuild {
+        /// What it says.
+        reason: String,
     },
     /// The lock cannot be had, or was lost.
     #[error("cannot hold the migration lock")]
@@ -222,6 +234,7 @@ impl Migrator {
             database: config.database.clone(),
             logs_table: config.logs_table.clone(),
             traces_table: config.traces_table.clone(),
+            auth: config.http.auth().clone(),
             schema: config.schema.clone(),
         })
     }
@@ -251,7 +264,7 @@ impl Migrator {
                 }),
             }
         }
-        Ok(Plan { steps })
+        Ok(Plan { steps, hidden: self.password().cloned() })
     }
 
     /// Applies every step that is missing and returns them.
@@ -260,7 +273,7 @@ impl Migrator {
     /// When it could not be done to its end; doing it again continues where it stopped.
     pub async fn apply(&self) -> Result<Plan, MigrateError> {
         if self.plan().await?.steps.is_empty() {
-            return Ok(Plan { steps: Vec::new() });
+            return Ok(Plan { steps: Vec::new(), hidden: None });
         }
         let database = quoted(&self.database);
         let on_cluster = self.on_cluster();
@@ -375,7 +388,23 @@ impl Migrator {
             retention_days: schema.retention_days.to_string(),
             storage_policy: storage_policy
                 .map_or_else(String::new, |name| format!("storage_policy = '{name}',")),
+            database_name: self.database.clone(),
+            dictionary_user: self.dictionary_user(),
         })
+    }
+
+    /// By whom a dictionary asks its own server: by us, or by the server's default user when we have no name.
+    fn dictionary_user(&self) -> String {
+        let HttpAuth::Basic { username, .. } = &self.auth else { return String::new() };
+        let password = self.password().map_or_else(String::new, |password| literal(password.expose()));
+        format!("USER {} PASSWORD {}", literal(username), if password.is_empty() { "''" } else { &password })
+    }
+
+    fn password(&self) -> Option<&Secret> {
+        match &self.auth {
+            HttpAuth::Basic { password, .. } => password.as_ref(),
+            HttpAuth::None | HttpAuth::Bearer(_) => None,
+        }
     }
 
     async fn has_cold_volume(&self) -> Result<bool, MigrateError> {
@@ -396,7 +425,13 @@ impl fmt::Display for Plan {
         for step in &self.steps {
             writeln!(out, "-- {:04} {}", step.version, step.name)?;
             for statement in &step.statements {
-                writeln!(out, "{statement};\n")?;
+                match &self.hidden {
+                    Some(hidden) => {
+                        let shown = statement.replace(&literal(hidden.expose()), "'[HIDDEN]'");
+                        writeln!(out, "{shown};\n")?;
+                    }
+                    None => writeln!(out, "{statement};\n")?,
+                }
             }
         }
         Ok(())

@@ -9,7 +9,7 @@ use super::context::{Group, ResourceEntry, Resources, ResourcesMark, ScopeEntry,
 use super::plain;
 use super::strings::{self, StringColumns};
 use super::text::{clean, put_text};
-use super::{ITEMS, ORIGINAL_TIMESTAMP, RecordContext, Rows, Undecodable, column, ordered, ranks};
+use super::{ITEMS, ORIGINAL_TIMESTAMP, RECEIVED, RecordContext, Rows, Undecodable, column, ordered, ranks};
 use crate::clickhouse::block::{BlockWriter, Type, string_len};
 use crate::clickhouse::columns::{Column, Need};
 use crate::clickhouse::dictionary::Dictionary;
@@ -18,8 +18,8 @@ use crate::clickhouse::dictionary::Dictionary;
 const FIVE_MINUTES: i64 = 300 * 1_000_000_000;
 
 /// The most bytes of the columns that have the same width in every row: five indexes into dictionaries of many entries, one
-/// of one entry, and 24 bytes of numbers.
-const FIXED_BYTES: usize = 5 * size_of::<u32>() + 1 + 24;
+/// of one entry, and 28 bytes of numbers.
+const FIXED_BYTES: usize = 5 * size_of::<u32>() + 1 + 28;
 
 const _: () = assert!(
     size_of::<LogRow>() <= FIXED_BYTES + 3 * size_of::<u64>(),
@@ -298,4 +298,5 @@ const COLUMNS: &[Column] = &[
     column("source_partition", Type::UInt16, Need::Required),
     column("source_offset", Type::UInt64, Need::Required),
     column(ITEMS, Type::UInt32, Need::Required),
+    column(RECEIVED, Type::DateTime, Need::Optional),
 ];

@@ -9,7 +9,7 @@ use super::attributes::{self, AttributeColumn, AttributeMap};
 use super::context::{Group, ResourceEntry, Resources, ResourcesMark, ScopeEntry, Scopes, ScopesMark};
 use super::strings::{self, StringColumns};
 use super::text::clean;
-use super::{ITEMS, ORIGINAL_TIMESTAMP, RecordContext, Rows, Undecodable, column, ordered, ranks};
+use super::{ITEMS, ORIGINAL_TIMESTAMP, RECEIVED, RecordContext, Rows, Undecodable, column, ordered, ranks};
 use crate::clickhouse::block::{BlockWriter, Type, string_len};
 use crate::clickhouse::columns::{Column, Need};
 use crate::clickhouse::dictionary::Dictionary;
@@ -20,8 +20,8 @@ const KINDS: [&str; 7] = ["Unspecified", "Internal", "Server", "Client", "Produc
 const STATUS_CODES: [&str; 4] = ["Unset", "Ok", "Error", ""];
 
 /// The most bytes of the columns that have the same width in every row: two indexes into dictionaries of many entries, three
-/// into those of a few, 30 bytes of numbers, and the ends of the seven array columns.
-const FIXED_BYTES: usize = 2 * size_of::<u32>() + 3 + 30 + 7 * size_of::<u64>();
+/// into those of a few, 34 bytes of numbers, and the ends of the seven array columns.
+const FIXED_BYTES: usize = 2 * size_of::<u32>() + 3 + 34 + 7 * size_of::<u64>();
 /// The most bytes of an event or link beside its strings and attributes; in memory, where one takes more than in the block.
 const ELEMENT_BYTES: usize = 24;
 
@@ -428,6 +428,7 @@ const COLUMNS: &[Column] = &[
     column("source_partition", Type::UInt16, Need::Required),
     column("source_offset", Type::UInt64, Need::Required),
     column(ITEMS, Type::UInt32, Need::Required),
+    column(RECEIVED, Type::DateTime, Need::Optional),
 ];
 
 /// The place of `number` in a list whose last word stands for every unknown number.

@@ -348,7 +348,7 @@ async fn a_log_record_is_stored_field_by_field() {
             "ScopeSchemaUrl": "scope-url", "ScopeName": "lib", "ScopeVersion": "1.2", "ScopeAttributes": {"s": "v"},
             "LogAttributes": {}, "EventName": "",
             "source_topic": "otlp_test", "source_partition": PARTITION, "source_offset": "0",
-            "source_items": 4, "pod": "menu-0",
+            "source_items": 4, "received_at": "2026-01-01 00:00:00", "pod": "menu-0",
         });
         row.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
         row
@@ -431,7 +431,7 @@ async fn a_span_is_stored_field_by_field() {
          "Events.Name": ["retry", "retry"], "Events.Attributes": [attributes_as_json(), {}],
          "Links.TraceId": ["aa".repeat(16)], "Links.SpanId": ["bb".repeat(8)], "Links.TraceState": ["x=y"],
          "Links.Attributes": [attributes_as_json()],
-         "source_topic": "otlp_test", "source_partition": PARTITION, "source_offset": "0", "source_items": 2},
+         "source_topic": "otlp_test", "source_partition": PARTITION, "source_offset": "0", "source_items": 2, "received_at": "2026-01-01 00:00:00"},
         {"Timestamp": "2026-01-01 00:00:00.000000000", "TraceId": "", "SpanId": "", "ParentSpanId": "", "TraceState": "",
          "SpanName": "backwards", "SpanKind": "", "ServiceName": "menu",
          "ResourceAttributes": {"service.name": "menu", "k8s.pod.name": "menu-0"},
@@ -439,7 +439,7 @@ async fn a_span_is_stored_field_by_field() {
          "StatusCode": "Unset", "StatusMessage": "",
          "Events.Timestamp": [], "Events.Name": [], "Events.Attributes": [],
          "Links.TraceId": [], "Links.SpanId": [], "Links.TraceState": [], "Links.Attributes": [],
-         "source_topic": "otlp_test", "source_partition": PARTITION, "source_offset": "0", "source_items": 2},
+         "source_topic": "otlp_test", "source_partition": PARTITION, "source_offset": "0", "source_items": 2, "received_at": "2026-01-01 00:00:00"},
     ]);
     assert_eq!(serde_json::Value::Array(rows), expected);
     database.drop().await;

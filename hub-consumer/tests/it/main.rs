@@ -12,6 +12,7 @@ mod exactly_once;
 mod insert;
 mod lag;
 mod line;
+mod menu;
 mod metrics_again;
 mod metrics_sink;
 mod migrate;

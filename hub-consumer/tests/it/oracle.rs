@@ -96,7 +96,7 @@ async fn insert<R: Rows>(database: &Database, table: &str, records: &[Vec<u8>]) 
 /// The rows of `table`, provenance aside, are those of `oracle`, as texts and as a multiset.
 async fn check_equal(database: &Database, table: &str, oracle: &str, rows: usize) {
     let ours = format!(
-        "SELECT * EXCEPT (source_topic, source_partition, source_offset, source_items) FROM {{db}}.{table}"
+        "SELECT * EXCEPT (source_topic, source_partition, source_offset, source_items, received_at) FROM {{db}}.{table}"
     );
     let as_text = |rows: &str| {
         format!("SELECT toString(tuple(*)) AS row, count() AS copies FROM ({rows}) GROUP BY row")

@@ -12,6 +12,8 @@ pub(super) struct Values {
     pub(super) move_to_cold: String,
     pub(super) retention_days: String,
     pub(super) storage_policy: String,
+    pub(super) database_name: String,
+    pub(super) dictionary_user: String,
 }
 
 impl Values {
@@ -26,6 +28,8 @@ impl Values {
             "move_to_cold" => &self.move_to_cold,
             "retention_days" => &self.retention_days,
             "storage_policy" => &self.storage_policy,
+            "database_name" => &self.database_name,
+            "dictionary_user" => &self.dictionary_user,
             name => unreachable!("a migration file names the unknown placeholder {name}"),
         }
     }
@@ -39,14 +43,20 @@ pub(super) fn statements(sql: &str, values: &Values) -> Vec<String> {
     statements.filter(|statement| !statement.is_empty()).map(|statement| fill(statement, values)).collect()
 }
 
-/// What is filled in is not searched again: a replica's path has braces of the server's own.
+/// What is filled in is not searched again: a replica's path has braces of the server's own. `{{text}}` stands for `{text}`.
 fn fill(mut text: &str, values: &Values) -> String {
     let mut filled = String::with_capacity(text.len());
     while let Some((before, rest)) = text.split_once('{') {
-        let (name, after) = rest.split_once('}').expect("a migration file closes its placeholders");
         filled.push_str(before);
-        filled.push_str(values.get(name));
-        text = after;
+        if let Some(rest) = rest.strip_prefix('{') {
+            let (literal, after) = rest.split_once("}}").expect("a migration file closes its double braces");
+            filled.extend(["{", literal, "}"]);
+            text = after;
+        } else {
+            let (name, after) = rest.split_once('}').expect("a migration file closes its placeholders");
+            filled.push_str(values.get(name));
+            text = after;
+        }
     }
     filled.push_str(text);
     filled
@@ -68,7 +78,14 @@ mod tests {
             move_to_cold: String::new(),
             retention_days: "365".to_owned(),
             storage_policy: String::new(),
+            database_name: "db".to_owned(),
+            dictionary_user: String::new(),
         }
+    }
+
+    #[test]
+    fn double_braces_stand_for_single_ones() {
+        assert_eq!(fill("'/a/{{id}}' {database}", &values()), "'/a/{id}' `db`");
     }
 
     #[test]
@@ -87,8 +104,9 @@ mod tests {
         for (index, migration) in MIGRATIONS.iter().enumerate() {
             assert_eq!(migration.version as usize, index + 1);
             for statement in statements(migration.sql, &values()) {
-                let is_repeatable =
-                    ["IF NOT EXISTS", "MODIFY COLUMN"].iter().any(|word| statement.contains(word));
+                let is_repeatable = ["IF NOT EXISTS", "MODIFY COLUMN", "MODIFY SETTING"]
+                    .iter()
+                    .any(|word| statement.contains(word));
                 assert!(is_repeatable, "{}: {statement}", migration.name);
                 assert!(statement.contains("ON CLUSTER"), "{}: {statement}", migration.name);
             }
