@@ -17,6 +17,8 @@ export interface PrometheusSource {
   tenant?: string;
   /** How often series get a sample, in milliseconds; `$__rate_interval` is four of them at least. Default 15 s. */
   scrapeInterval?: number;
+  /** Where an exemplar's label leads, as a data source of Grafana is provisioned with. */
+  exemplarTraceIdDestinations?: Array<{ name: string; url: string; urlDisplayLabel?: string }>;
 }
 
 /** One query, with variables already in. */
