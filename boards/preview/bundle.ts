@@ -4,7 +4,7 @@
  * The folder is `BOARDS_BUNDLE` or the user's cache when none is given; it never lies in the tree.
  */
 import { build, type Plugin } from 'esbuild';
-import { cp, mkdir, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { bundleFolder, PACKAGE, readArguments } from './arguments.ts';
@@ -48,8 +48,18 @@ export async function bundle(folder: string): Promise<string> {
   });
   // Grafana's components fetch their icons from below `window.__grafana_public_path__`.
   await cp(join(PACKAGE, 'node_modules/@grafana/ui/dist/public/img'), join(folder, 'public/build/img'), { recursive: true });
+  await addIcons(join(folder, 'public/build/img/icons/unicons'));
   await writeFile(join(folder, 'index.html'), INDEX);
   return folder;
+}
+
+/** Icons that Grafana's components ask for and its package leaves out. */
+async function addIcons(folder: string): Promise<void> {
+  const right = await readFile(join(folder, 'angle-double-right.svg'), 'utf8');
+  const left = right.replace('<path ', '<path transform="matrix(-1 0 0 1 24 0)" ');
+  await writeFile(join(folder, 'angle-double-left.svg'), left);
+  const ring = '<circle cx="12" cy="12" r="9" fill="none" stroke="currentColor" stroke-width="2" stroke-dasharray="40 20"/>';
+  await writeFile(join(folder, 'spinner.svg'), `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24">${ring}</svg>`);
 }
 
 const INDEX = `<!doctype html>
@@ -60,6 +70,7 @@ const INDEX = `<!doctype html>
     <title>Boards (preview)</title>
     <link rel="icon" href="data:,">
     <link rel="stylesheet" href="/preview.css">
+    <style>body { margin: 0 }</style>
   </head>
   <body>
     <div id="root"></div>

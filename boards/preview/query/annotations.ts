@@ -57,7 +57,7 @@ export function showsAnnotation(panelId: number, { filter }: Annotation): boolea
 async function runAnnotation(model: AnnotationModel, context: QueryContext): Promise<Annotation[]> {
   const source = sourceOf(model.datasource, context);
   const target: Target = { refId: 'Anno', ...model, ...model.target, datasource: model.datasource };
-  const facts = { title: `annotation ${model.name}`, maxDataPoints: 100 };
+  const facts = { title: `annotation "${model.name}"`, maxDataPoints: 100 };
   if (source.type === 'prometheus') {
     const step = String(model['step'] ?? model.target?.['step'] ?? '60s');
     const frames = await runTarget({ ...target, interval: step, range: true, instant: false, format: 'time_series' }, context, facts);

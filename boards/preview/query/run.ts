@@ -83,7 +83,10 @@ export function rangeOf(panel: PanelFacts, range: Range): Range {
 
 /** How a panel is named in messages. */
 export function panelName(panel: PanelFacts): string {
-  return panel.title ? `panel ${panel.id ?? '?'} "${panel.title}"` : `panel ${panel.id ?? '?'}`;
+  if (panel.id === undefined) {
+    return panel.title ?? 'query';
+  }
+  return panel.title ? `panel ${panel.id} "${panel.title}"` : `panel ${panel.id}`;
 }
 
 function preparePromql(target: Target, source: PrometheusSource, context: QueryContext, panel: PanelFacts): Prepared {

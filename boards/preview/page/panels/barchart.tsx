@@ -101,7 +101,8 @@ function addAxes(builder: UPlotConfigBuilder, chart: BarData, options: Options, 
   const lying = { orientation: ScaleOrientation.Horizontal, direction: ScaleDirection.Right };
   builder.addScale({ scaleKey: categories, ...(isLying ? upright : lying), range: () => [0, count] });
   builder.addScale({ scaleKey: values, ...(isLying ? lying : upright), range: () => [chart.low, chart.high] });
-  const longest = options.xTickLabelMaxLength ?? Math.floor(isLying ? width / 3 / 7 : width / count / (options.xTickLabelRotation === 0 ? 7 : 2));
+  // 0 means that the panel sets no limit; then it is what fits.
+  const longest = options.xTickLabelMaxLength || Math.floor(isLying ? width / 3 / 7 : width / count / (options.xTickLabelRotation === 0 ? 7 : 2));
   builder.addAxis({
     scaleKey: categories,
     placement: isLying ? AxisPlacement.Left : AxisPlacement.Bottom,

@@ -3,8 +3,8 @@
  */
 import { css, cx } from '@emotion/css';
 import { dateTimeFormat, formattedValueToString, getValueFormat, type GrafanaTheme2 } from '@grafana/data';
-import { Icon, useStyles2 } from '@grafana/ui';
-import { useMemo, useState } from 'react';
+import { Icon, getTextColorForBackground, useStyles2 } from '@grafana/ui';
+import { useMemo, useState, type CSSProperties } from 'react';
 import type { PanelProps } from './panel.ts';
 import { traceOf, type Span, type Trace } from './trace-data.ts';
 
@@ -80,7 +80,7 @@ function SpanRow({ span, trace, color, isClosed, onToggle }: { span: Span; trace
         </div>
         <div className={styles.track} onClick={() => setOpen(!isOpen)}>
           <div className={styles.bar} style={{ left: `${left}%`, width: `${width}%`, background: color }} />
-          <span className={styles.time} style={left + width < 75 ? { left: `calc(${left + width}% + 6px)` } : { right: `calc(${100 - left}% + 6px)` }}>
+          <span className={styles.time} style={placeOfTime(left, width, color)}>
             {lasting(span.duration)}
           </span>
         </div>
@@ -96,6 +96,14 @@ function SpanRow({ span, trace, color, isClosed, onToggle }: { span: Span; trace
       )}
     </>
   );
+}
+
+/** The duration stands beside its bar where there is room, and within it where the bar fills the track. */
+function placeOfTime(left: number, width: number, color: string): CSSProperties {
+  if (left + width < 80) {
+    return { left: `calc(${left + width}% + 6px)` };
+  }
+  return left > 20 ? { right: `calc(${100 - left}% + 6px)` } : { right: `calc(${100 - left - width}% + 6px)`, color: getTextColorForBackground(color) };
 }
 
 function visible(spans: Span[], closed: ReadonlySet<string>): Span[] {
@@ -129,10 +137,10 @@ const getStyles = (theme: GrafanaTheme2) => ({
   toggle: css({ background: 'none', border: 0, padding: 0, color: theme.colors.text.secondary, flexShrink: 0 }),
   stripe: css({ width: 4, alignSelf: 'stretch', margin: '4px 0', flexShrink: 0 }),
   error: css({ color: theme.colors.error.text, flexShrink: 0 }),
-  scale: css({ position: 'relative', flexGrow: 1, margin: '0 8px', color: theme.colors.text.secondary, '& > span': { position: 'absolute', top: 4 } }),
+  scale: css({ position: 'relative', flexGrow: 1, margin: '0 8px', color: theme.colors.text.secondary, '& > span': { position: 'absolute', top: 4, whiteSpace: 'nowrap' } }),
   track: css({ position: 'relative', flexGrow: 1, margin: '0 8px', cursor: 'pointer' }),
   bar: css({ position: 'absolute', top: 6, height: 14, minWidth: 2, borderRadius: 2 }),
-  time: css({ position: 'absolute', top: 4, color: theme.colors.text.secondary, whiteSpace: 'nowrap' }),
+  time: css({ position: 'absolute', top: 4, color: theme.colors.text.secondary, whiteSpace: 'nowrap', pointerEvents: 'none' }),
   tags: css({
     padding: theme.spacing(1, 1, 1, 4),
     background: theme.colors.background.secondary,

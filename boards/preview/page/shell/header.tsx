@@ -3,7 +3,7 @@
  */
 import { css } from '@emotion/css';
 import type { GrafanaTheme2 } from '@grafana/data';
-import { Badge, IconButton, useStyles2, useTheme2 } from '@grafana/ui';
+import { Badge, ToolbarButton, useStyles2, useTheme2 } from '@grafana/ui';
 import type { ReactNode } from 'react';
 
 interface Props {
@@ -32,7 +32,9 @@ export function Header({ title, tags = [], onToggleTheme, children }: Props) {
       </span>
       <span className={styles.space} />
       {children}
-      <IconButton name={theme.isDark ? 'lightbulb-alt' : 'circle-mono'} tooltip={theme.isDark ? 'Light' : 'Dark'} onClick={onToggleTheme} size="lg" aria-label="theme" />
+      <ToolbarButton variant="canvas" onClick={onToggleTheme} aria-label="theme">
+        {theme.isDark ? 'Light' : 'Dark'}
+      </ToolbarButton>
     </header>
   );
 }
