@@ -26,13 +26,18 @@ use super::client::{Client, QueryError, literal, quoted};
 use lock::{Lock, LockError, Patience, SCHEMA};
 
 /// The steps, oldest first.
-const MIGRATIONS: [Migration; 6] = [
+const MIGRATIONS: [Migration; 7] = [
     Migration { version: 1, name: "logs", sql: include_str!("../../migrations/0001_logs.sql") },
     Migration { version: 2, name: "traces", sql: include_str!("../../migrations/0002_traces.sql") },
     Migration { version: 3, name: "trace_id_ts", sql: include_str!("../../migrations/0003_trace_id_ts.sql") },
     Migration { version: 4, name: "counting", sql: include_str!("../../migrations/0004_counting.sql") },
     Migration { version: 5, name: "received_at", sql: include_str!("../../migrations/0005_received_at.sql") },
     Migration { version: 6, name: "menu", sql: include_str!("../../migrations/0006_menu.sql") },
+    Migration {
+        version: 7,
+        name: "incident_marks",
+        sql: include_str!("../../migrations/0007_incident_marks.sql"),
+    },
 ];
 
 /// A DDL statement on a cluster waits for every replica.

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use service_runtime::{
     CancellationToken,
     backoff::{Backoff, BackoffConfig},
+    error_chain::ErrorChain,
     http_client::HttpClientConfig,
 };
 use tracing::warn;
@@ -100,18 +101,27 @@ pub(super) async fn read(source: &str, shutdown: &CancellationToken) -> anyhow::
     if !source.starts_with("http://") && !source.starts_with("https://") {
         return std::fs::read_to_string(source).with_context(|| format!("read the menu from {source}"));
     }
+    fetch(source, shutdown).await
+}
+
+async fn fetch(source: &str, shutdown: &CancellationToken) -> anyhow::Result<String> {
     let url: reqwest::Url = source.parse().with_context(|| format!("`{source}` is no URL"))?;
-    let client = HttpClientConfig::plain(url).build().context("set up the HTTP client")?;
+    let base = url.join("/").with_context(|| format!("`{source}` is no URL of a server"))?;
+    let client = HttpClientConfig::plain(base).build().context("set up the HTTP client")?;
     let delays =
         BackoffConfig::between(Duration::from_millis(200), Duration::from_secs(5)).unwrap_or_default();
     let mut backoff = Backoff::new(&delays);
     for attempt in 1..=ATTEMPTS {
-        let problem = match client.get("").send().await {
+        let problem = match client.get(url.path()).send().await {
             Ok(answer) if answer.status().is_success() => {
                 return answer.text().await.with_context(|| format!("read the menu from {source}"));
             }
-            Ok(answer) => format!("status {}", answer.status()),
-            Err(failure) => failure.without_url().to_string(),
+            Ok(answer) if answer.status().is_server_error() => format!("status {}", answer.status()),
+            Ok(answer) => bail!(
+                "{source} answers {}: give the URL of the menu, which ends in /api/menu",
+                answer.status()
+            ),
+            Err(failure) => ErrorChain(&failure.without_url()).to_string(),
         };
         warn!(attempt, problem, "menu was not answered");
         if !backoff.wait(shutdown).await {
@@ -147,6 +157,8 @@ impl fmt::Display for Item {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use super::*;
 
     fn menu(items: &str) -> String {
@@ -157,6 +169,25 @@ mod tests {
         format!(
             r#"{{"id":"{id}","name":"N","price":{price},"available":false,"description":"d","restaurant":"R","category":"C","prep_time_minutes":5}}"#
         )
+    }
+
+    #[tokio::test]
+    async fn a_menu_that_fails_now_and_then_is_asked_again_and_a_wrong_address_is_not() {
+        static FAILURES: AtomicU32 = AtomicU32::new(2);
+        let menu = || async {
+            let is_failing = FAILURES
+                .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
+                .is_ok();
+            if is_failing { Err(axum::http::StatusCode::INTERNAL_SERVER_ERROR) } else { Ok("the menu") }
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = axum::Router::new().route("/api/menu", axum::routing::get(menu));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let shutdown = CancellationToken::new();
+        assert_eq!(read(&format!("http://{address}/api/menu"), &shutdown).await.unwrap(), "the menu");
+        let refused = read(&format!("http://{address}/menu"), &shutdown).await.unwrap_err().to_string();
+        assert!(refused.contains("404") && refused.contains("/api/menu"), "{refused}");
     }
 
     #[test]

@@ -55,10 +55,10 @@ export function itemTable() {
     WITH before AS (SELECT item, sum(requests) AS views FROM menu_requests WHERE minute >= $__fromTime - INTERVAL 1 DAY
         AND minute <= $__toTime - INTERVAL 1 DAY AND service IN (\${service:singlequote}) AND route = ${ITEM} AND status = 200 GROUP BY item),
       now_viewed AS (SELECT item, sum(requests) AS views, sumIf(requests * ${COST_OF_AN_UNAVAILABLE_VIEW}, NOT available) AS lost,
-        argMax(name, minute) AS name, argMax(restaurant, minute) AS restaurant, argMax(price, minute) AS price, argMax(available, minute) AS available
+        argMax(name, minute) AS newest_name, argMax(restaurant, minute) AS newest_restaurant, argMax(price, minute) AS newest_price, argMax(available, minute) AS newest_available
         FROM menu_requests WHERE ${ITEM_VIEWS} GROUP BY item)
-    SELECT name AS "Item", restaurant AS "Restaurant", now_viewed.views AS "Views", now_viewed.views / sum(now_viewed.views) OVER () AS "Share",
-      if(before.views = 0, NULL, now_viewed.views / before.views - 1) AS "Change, 1 day", price AS "Price", toUInt8(available) AS "Can be ordered",
+    SELECT newest_name AS "Item", newest_restaurant AS "Restaurant", now_viewed.views AS "Views", now_viewed.views / sum(now_viewed.views) OVER () AS "Share",
+      if(before.views = 0, NULL, now_viewed.views / before.views - 1) AS "Change, 1 day", newest_price AS "Price", toUInt8(newest_available) AS "Can be ordered",
       lost AS "Lost (estimate)"
     FROM now_viewed LEFT JOIN before ON before.item = now_viewed.item ORDER BY now_viewed.views DESC LIMIT 50`;
   return table(meaning, ch(query), CLICKHOUSE)
@@ -190,9 +190,9 @@ export function popularity() {
     (SELECT item, sum(requests) AS views FROM menu_requests WHERE minute >= $__fromTime - INTERVAL ${days} DAY AND minute <= $__toTime - INTERVAL ${days} DAY
       AND service IN (\${service:singlequote}) AND route = ${ITEM} AND status = 200 GROUP BY item)`;
   const query = sql`
-    SELECT n.name AS "Item", n.views AS "Now", nullIf(d.views, 0) AS "A day ago", nullIf(w.views, 0) AS "A week ago",
+    SELECT n.newest_name AS "Item", n.views AS "Now", nullIf(d.views, 0) AS "A day ago", nullIf(w.views, 0) AS "A week ago",
       if(d.views = 0, NULL, n.views / d.views - 1) AS "Change, 1 day", if(w.views = 0, NULL, n.views / w.views - 1) AS "Change, 7 days"
-    FROM (SELECT item, argMax(name, minute) AS name, sum(requests) AS views FROM menu_requests WHERE ${ITEM_VIEWS} GROUP BY item) AS n
+    FROM (SELECT item, argMax(name, minute) AS newest_name, sum(requests) AS views FROM menu_requests WHERE ${ITEM_VIEWS} GROUP BY item) AS n
       LEFT JOIN ${shifted(1)} AS d ON d.item = n.item LEFT JOIN ${shifted(7)} AS w ON w.item = n.item ORDER BY n.views DESC LIMIT 50`;
   const change = [property("unit", "percentunit"), property("decimals", 0), property("noValue", "no history")];
   return table(meaning, ch(query), CLICKHOUSE)
