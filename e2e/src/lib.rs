@@ -12,6 +12,7 @@ pub mod drill;
 pub mod faults;
 pub mod line;
 pub mod mimir;
+pub mod pages;
 pub mod process;
 pub mod scrape;
 pub mod sender;

@@ -17,6 +17,8 @@
 //!   the program that injects errors into system calls.
 //! - [`KubernetesApi`] is the API of a Kubernetes without nodes, for what reads it; [`collector()`] builds the OpenTelemetry
 //!   Collector for benches that compare.
+//! - Mimir evaluates the rules that it is given ([`Stack::put_mimir_rules`]) and pages a webhook
+//!   ([`StackOptions::alert_webhook`]); [`promtool()`] checks and tests them.
 //! - Servers that the user has already are used instead when `KAFKA_BROKERS`, `CLICKHOUSE_URL` or `MIMIR_URL` are set.
 //!
 //! What is deliberately not here: topics, schemas and anything else of our programs. This crate knows only servers.
@@ -63,7 +65,7 @@ pub use packages::{fetch, verify};
 pub use part::Part;
 pub use process::spawn_for_good;
 pub use progress::Progress;
-pub use prometheus::Prometheus;
+pub use prometheus::{Prometheus, promtool};
 pub use proxy::{Direction, Link, Proxy};
 pub use server::{Server, tail as log_tail};
 pub use shared::shared;

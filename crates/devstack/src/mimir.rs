@@ -1,7 +1,11 @@
 //! Mimir: one process with every module, its blocks in local folders.
+//!
+//! Its ruler reads `rules/TENANT/*` in the server's folder again every two seconds, and evaluates groups that state no interval
+//! every ten. Its Alertmanager pages one webhook, for every tenant.
 
 mod package;
 
+use std::io::Write as _;
 use std::path::Path;
 
 pub(crate) use package::Package;
@@ -11,6 +15,9 @@ use crate::question::Question;
 use crate::server::Launch;
 use crate::{Error, Result, ports};
 
+/// The folder of rule files in the folder of a server.
+const RULES: &str = "rules";
+
 /// A server's files and addresses, ready to be started.
 #[derive(Debug)]
 pub(crate) struct Setup {
@@ -19,11 +26,10 @@ pub(crate) struct Setup {
     pub(crate) url: String,
 }
 
-/// Lays out a server in `folder` on new ports. Data that is there is kept.
-pub(crate) fn setup(package: &Package, folder: &Path) -> Result<Setup> {
-    for name in ["data", "rules"] {
-        let folder = folder.join(name);
-        std::fs::create_dir_all(&folder).map_err(Error::io(format!("create {}", folder.display())))?;
+/// Lays out a server in `folder` on new ports, whose Alertmanager posts to the URL `webhook`. Data that is there is kept.
+pub(crate) fn setup(package: &Package, folder: &Path, webhook: Option<&str>) -> Result<Setup> {
+    for name in ["data", RULES] {
+        create(&folder.join(name))?;
     }
     let (http, grpc) = (ports::free(), ports::free());
     let config = folder.join("mimir.yaml");
@@ -31,7 +37,11 @@ pub(crate) fn setup(package: &Package, folder: &Path) -> Result<Setup> {
         .replace("@FOLDER@", &folder.to_string_lossy())
         .replace("@HTTP_PORT@", &http.to_string())
         .replace("@GRPC_PORT@", &grpc.to_string());
-    std::fs::write(&config, text).map_err(Error::io(format!("write {}", config.display())))?;
+    write(&config, &text)?;
+    // JSON is YAML. Without a webhook the receiver has nobody to tell.
+    let webhooks = webhook.map_or(serde_json::json!([]), |url| serde_json::json!([{ "url": url }]));
+    let text = include_str!("../mimir/alertmanager.yaml").replace("@WEBHOOKS@", &webhooks.to_string());
+    write(&folder.join("alertmanager.yaml"), &text)?;
 
     let url = format!("http://127.0.0.1:{http}");
     let mut argument = std::ffi::OsString::from("-config.file=");
@@ -45,4 +55,25 @@ pub(crate) fn setup(package: &Package, folder: &Path) -> Result<Setup> {
         question: Question::Mimir { url: url.clone() },
         url,
     })
+}
+
+/// Puts a file of rules for a tenant into the folder of a server, in place of one of the same name.
+pub(crate) fn put_rules(folder: &Path, tenant: &str, name: &str, yaml: &str) -> Result<()> {
+    let place = folder.join(RULES).join(tenant);
+    create(&place)?;
+    // The ruler reads whatever lies there, so a file must come whole.
+    let file = place.join(name);
+    let what = || format!("write {}", file.display());
+    let mut draft = tempfile::NamedTempFile::new_in(folder).map_err(Error::io(what()))?;
+    draft.write_all(yaml.as_bytes()).map_err(Error::io(what()))?;
+    draft.persist(&file).map_err(|error| error.error).map_err(Error::io(what()))?;
+    Ok(())
+}
+
+fn create(folder: &Path) -> Result<()> {
+    std::fs::create_dir_all(folder).map_err(Error::io(format!("create {}", folder.display())))
+}
+
+fn write(file: &Path, text: &str) -> Result<()> {
+    std::fs::write(file, text).map_err(Error::io(format!("write {}", file.display())))
 }

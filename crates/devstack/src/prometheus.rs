@@ -1,6 +1,8 @@
-//! Prometheus with its OTLP receiver: the second of the metrics endpoints that the hub writes to.
+//! Prometheus with its OTLP receiver: the second of the metrics endpoints that the hub writes to. And its promtool, which checks
+//! and tests rules.
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use crate::go::Module;
 use crate::process::Process;
@@ -15,11 +17,22 @@ const MODULE: Module = Module {
     go_mod: include_str!("../prometheus/go.mod"),
     go_sum: include_str!("../prometheus/go.sum"),
     main_go: "",
-    programs: &[("github.com/prometheus/prometheus/cmd/prometheus", "prometheus")],
+    programs: &[
+        ("github.com/prometheus/prometheus/cmd/prometheus", "prometheus"),
+        ("github.com/prometheus/prometheus/cmd/promtool", "promtool"),
+    ],
     // Nothing is scraped.
     tags: "remove_all_sd",
     takes: "about 3 minutes of two cores",
 };
+
+/// The program that checks and tests rules, built into the cache with Prometheus unless it is there. Blocks.
+///
+/// # Errors
+/// Go is missing, or a module cannot be had.
+pub fn promtool(cache: &Cache, progress: &Progress) -> Result<PathBuf> {
+    Ok(MODULE.fetch(cache, progress)?.join("promtool"))
+}
 
 /// A Prometheus on loopback, with data of its own that go when it is dropped. Samples may be late by an hour.
 #[derive(Debug)]

@@ -20,6 +20,9 @@ pub struct StackOptions {
     pub use_given: bool,
     /// Broker settings beyond the built-in ones, or instead of them.
     pub kafka_properties: Vec<(String, String)>,
+    /// The URL to which the Alertmanager of Mimir posts what fires and what is resolved, in the webhook format; to nobody when
+    /// there is none.
+    pub alert_webhook: Option<String>,
     /// Where the fetched programs are.
     pub cache: Cache,
     /// Where progress is shown.
@@ -34,6 +37,7 @@ impl Default for StackOptions {
             folder: None,
             use_given: true,
             kafka_properties: Vec::new(),
+            alert_webhook: None,
             cache: Cache::from_env(),
             progress: Progress::detect(),
         }
@@ -123,6 +127,22 @@ impl Stack {
     /// The store of metrics.
     pub fn mimir(&self) -> &Server {
         self.server(Part::Mimir)
+    }
+
+    /// Has Mimir evaluate a file of alerting and recording rules for a tenant, in Prometheus' form, within about two seconds and
+    /// from then on. `name` is the file's, such as `alerts.yaml`; one of the same name is replaced, and an empty one
+    /// (`groups: []`) takes its rules away. Mimir says in its log what is wrong with a file, and goes on with the rules it had.
+    ///
+    /// # Errors
+    /// The user named the server, or the file cannot be written.
+    ///
+    /// # Panics
+    /// When the stack was made without Mimir.
+    pub fn put_mimir_rules(&self, tenant: &str, name: &str, yaml: &str) -> Result<()> {
+        if self.mimir().log().is_none() {
+            return Err(Error::NotOurs { part: Part::Mimir, verb: "give rules to" });
+        }
+        mimir::put_rules(&self.folder().join(Part::Mimir.as_str()), tenant, name, yaml)
     }
 
     /// The folder with a folder of data, configuration and logs for each server.
@@ -226,7 +246,7 @@ fn mimir(options: &StackOptions, task: &Task, folder: &Path) -> Result<(Server, 
     let package = mimir::Package::fetch(&options.cache, task)?;
     task.say("starting");
     Server::bring_up(Part::Mimir, || {
-        let setup = mimir::setup(&package, folder)?;
+        let setup = mimir::setup(&package, folder, options.alert_webhook.as_deref())?;
         let endpoints = Endpoints { mimir_url: setup.url, ..Endpoints::default() };
         Ok((setup.launch, setup.question, endpoints))
     })

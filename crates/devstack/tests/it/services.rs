@@ -1,8 +1,8 @@
 //! What the other crates' tests count on in the servers.
 
-use devstack::{clickhouse, shared};
+use devstack::{Cache, Progress, clickhouse, shared};
 
-use crate::{get, post, request};
+use crate::{get, post, request, run};
 
 #[test]
 fn clickhouse_has_a_hot_and_a_cold_volume_and_moves_rows_by_ttl() {
@@ -74,4 +74,45 @@ fn mimir_takes_otlp_and_answers_promql_and_keeps_tenants_apart() {
 #[tokio::test]
 async fn shared_servers_can_be_asked_for_in_async_code() {
     assert!(!shared().kafka_brokers.is_empty());
+}
+
+#[test]
+fn mimir_keeps_exemplars() {
+    let url = &shared().mimir_url;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let nanos = now.as_nanos();
+    let trace_id = "0102030405060708090a0b0c0d0e0f10";
+    let exemplar = format!(r#"{{"asDouble":1,"timeUnixNano":"{nanos}","traceId":"{trace_id}"}}"#);
+    let point = format!(r#"{{"asDouble":1,"timeUnixNano":"{nanos}","exemplars":[{exemplar}]}}"#);
+    let sum = format!(r#"{{"dataPoints":[{point}],"aggregationTemporality":2,"isMonotonic":true}}"#);
+    let metric = format!(r#"{{"name":"devstack_test_total","sum":{sum}}}"#);
+    let body = format!(r#"{{"resourceMetrics":[{{"scopeMetrics":[{{"metrics":[{metric}]}}]}}]}}"#);
+    let (status, text) = request(|client| {
+        let post = client.post(format!("{url}/otlp/v1/metrics"));
+        post.header("content-type", "application/json").header("X-Scope-OrgID", "exemplars").body(body)
+    });
+    assert_eq!(status, 200, "{text}");
+    let (start, end) = (now.as_secs() - 60, now.as_secs() + 60);
+    let query = format!("query=devstack_test_total&start={start}&end={end}");
+    let (status, answer) = request(|client| {
+        let get = client.get(format!("{url}/prometheus/api/v1/query_exemplars?{query}"));
+        get.header("X-Scope-OrgID", "exemplars")
+    });
+    assert!(status == 200 && answer.contains(trace_id), "{answer}");
+}
+
+#[test]
+fn promtool_tells_right_rules_from_wrong_ones() {
+    let promtool = devstack::promtool(&Cache::from_env(), &Progress::silent()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let check = |expression: &str| {
+        let file = folder.path().join("rules.yaml");
+        let rule = format!("groups: [{{name: g, rules: [{{alert: A, expr: '{expression}'}}]}}]");
+        std::fs::write(&file, rule).unwrap();
+        run(std::process::Command::new(&promtool).args(["check", "rules"]).arg(file))
+    };
+    let (ok, text, complaints) = check("up == 0");
+    assert!(ok && text.contains("1 rules found"), "{text}{complaints}");
+    let (ok, text, complaints) = check("up ==");
+    assert!(!ok && complaints.contains("unexpected end of input"), "{text}{complaints}");
 }
