@@ -4,7 +4,7 @@
 //! partitions that another one could. Until then readiness says what is missing, and it keeps trying.
 //!
 //! Memory of the process: the sum over the enabled signals of what [`crate::pipeline`] states, plus the dead-letter
-//! producer's queue.
+//! producer's queue, and what [`crate::derive`] states.
 
 use std::{
     error::Error,
@@ -20,6 +20,7 @@ use kafka_client::{
 use service_runtime::{Condition, Runtime, backoff::Backoff, error_chain::ErrorChain};
 use telemetry_wire::Signal;
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::{
@@ -32,6 +33,7 @@ use crate::{
     dead_letter::{DeadLetter, Pace},
     decode::{DecodeSettings, LogRows, Rows, SpanRows},
     delivery::Delivery,
+    derive::{Deriving, Pusher, metrics::DeriveMetrics},
     lag::{LagProbe, orphans},
     metrics::{Metrics, SignalMetrics},
     mimir::MimirSink,
@@ -51,7 +53,10 @@ const LONGEST_SILENCE: Duration = Duration::from_secs(60);
 /// # Errors
 /// A pipeline cannot be built, or cannot go on. The others are drained first.
 pub async fn run(config: HubConfig, runtime: Runtime) -> anyhow::Result<()> {
-    let hub = Arc::new(Hub::new(config, runtime.clone())?);
+    let mut hub = Hub::new(config, runtime.clone())?;
+    let ended = CancellationToken::new();
+    let pusher = hub.derive()?.map(|pusher| runtime.spawn("derive", pusher.run(ended.clone())));
+    let hub = Arc::new(hub);
     let mut pipelines = Vec::new();
     for signal in &hub.config.signals {
         let (hub, signal) = (Arc::clone(&hub), signal.clone());
@@ -66,6 +71,11 @@ pub async fn run(config: HubConfig, runtime: Runtime) -> anyhow::Result<()> {
     for pipeline in pipelines {
         let ended = pipeline.await.context("a pipeline panicked").flatten();
         outcome = outcome.and(ended);
+    }
+    // Nothing is counted any more.
+    ended.cancel();
+    if let Some(pusher) = pusher {
+        pusher.await.context("the pusher of derived metrics panicked")?;
     }
     outcome
 }
@@ -115,13 +125,26 @@ pub(crate) struct Hub {
     pub(crate) runtime: Runtime,
     metrics: Metrics,
     producer: Producer,
+    /// What is counted of stored records; only a running hub counts, no command does.
+    deriving: Option<Deriving>,
 }
 
 impl Hub {
     pub(crate) fn new(config: HubConfig, runtime: Runtime) -> anyhow::Result<Hub> {
         let metrics = runtime.register_metrics(Metrics::register);
         let producer = Producer::new(&config.dead_letter).context("start the dead-letter producer")?;
-        Ok(Hub { config, runtime, metrics, producer })
+        Ok(Hub { config, runtime, metrics, producer, deriving: None })
+    }
+
+    /// Counts from now on what is configured to be; what pushes the counts.
+    fn derive(&mut self) -> anyhow::Result<Option<Pusher>> {
+        let Some(config) = &self.config.derive else { return Ok(None) };
+        let metrics = self.runtime.register_metrics(DeriveMetrics::register);
+        let health = self.runtime.readiness().condition("derive");
+        let deriving = Deriving::new(&config.rules, metrics);
+        let pusher = deriving.pusher(config, self.config.retry, health);
+        self.deriving = Some(deriving);
+        pusher.map(Some).context("set up the client of derived metrics")
     }
 
     async fn run_signal(&self, signal: &SignalConfig) -> anyhow::Result<()> {
@@ -149,7 +172,8 @@ impl Hub {
         let Some(cluster) = self.keep_trying(ask, &kafka).await else { return Ok(()) };
         let ask = || async { refuse_compacted(connection, &signal.topic).await };
         let Some(()) = self.keep_trying(ask, &kafka).await else { return Ok(()) };
-        let config = table_config(&self.config, clickhouse, signal, cluster);
+        let derive = self.deriving.as_ref().and_then(|deriving| deriving.program(signal.signal));
+        let config = TableSinkConfig { derive, ..table_config(&self.config, clickhouse, signal, cluster) };
         let health = self.runtime.readiness().condition(match signal.signal {
             Signal::Logs => "clickhouse_logs",
             Signal::Traces | Signal::Metrics => "clickhouse_traces",
@@ -297,6 +321,7 @@ pub(crate) fn table_config(
             retention: clickhouse.retention(),
             max_record_bytes: config.max_record_bytes.as_usize(),
         },
+        derive: None,
         limits: config.blocks,
     }
 }

@@ -15,6 +15,7 @@ use telemetry_wire::{Signal, dead_letter_topic};
 
 use crate::{
     clickhouse::ClickHouseConfig,
+    derive::{DeriveConfig, FLUSH, config::DeriveSection},
     mimir::config::MimirConfig,
     pipeline::{LEAVE_TIMEOUT, LostRange, PipelineConfig},
     sink::clickhouse::BlockLimits,
@@ -58,6 +59,8 @@ pub struct HubConfig {
     pub pipeline: PipelineConfig,
     /// Delays between attempts to write to a sink or to a dead-letter topic.
     pub retry: BackoffConfig,
+    /// What is counted of stored records; `None` when nothing is.
+    pub derive: Option<DeriveConfig>,
 }
 
 /// One signal's way in.
@@ -96,8 +99,12 @@ impl HubConfig {
             .then(|| ClickHouseConfig::read(&mut section));
         let mut section =
             root.section("mimir", "The sink of metrics: Mimir, Prometheus 3 or VictoriaMetrics.");
-        let mimir = (is_enabled(&[Signal::Metrics]) || has_url(&mut section))
+        let has_mimir = has_url(&mut section);
+        let derive = DeriveSection::read(root);
+        let mut section = root.section("mimir", "The sink of metrics: Mimir, Prometheus 3 or VictoriaMetrics.");
+        let mimir = (is_enabled(&[Signal::Metrics]) || has_mimir || derive.needs_mimir())
             .then(|| MimirConfig::read(&mut section));
+        let derive = derive.with(mimir.as_ref());
 
         let dead_letter = read_dead_letter(root, connection);
 
@@ -112,14 +119,8 @@ impl HubConfig {
         let grace = read_grace(root);
         let mut section = root.section("pipeline", "Times and choices.");
         let pipeline = read_pipeline(&mut section, max_block_age, &consumer);
-        if pipeline.drain_timeout.saturating_add(LEAVE_TIMEOUT) >= grace {
-            section.problem(
-                "drain_timeout",
-                format!("leaves less than {LEAVE_TIMEOUT:?} of `shutdown.grace` for leaving the groups"),
-                "lower it, or raise `shutdown.grace`",
-            );
-        }
-        HubConfig { signals, clickhouse, mimir, dead_letter, blocks, max_record_bytes, pipeline, retry }
+        check_drain(&mut section, pipeline.drain_timeout, grace, derive.is_some());
+        HubConfig { signals, clickhouse, mimir, dead_letter, blocks, max_record_bytes, pipeline, retry, derive }
     }
 }
 
@@ -146,6 +147,19 @@ impl SignalConfig {
         }
         let consumer = ConsumerConfig { group_id, ..consumer.clone() };
         is_enabled.then_some(SignalConfig { signal, topic, dead_letter_topic, consumer })
+    }
+}
+
+/// What follows the drain has to fit into the grace time too.
+fn check_drain(section: &mut Section<'_>, drain_timeout: Duration, grace: Duration, derives: bool) {
+    let rest = if derives { LEAVE_TIMEOUT + FLUSH } else { LEAVE_TIMEOUT };
+    if drain_timeout.saturating_add(rest) >= grace {
+        let after = if derives { " and pushing derived metrics" } else { "" };
+        section.problem(
+            "drain_timeout",
+            format!("leaves less than {rest:?} of `shutdown.grace` for leaving the groups{after}"),
+            "lower it, or raise `shutdown.grace`",
+        );
     }
 }
 
@@ -220,7 +234,8 @@ fn read_pipeline(
     let drain_timeout = section.value(
         "drain_timeout",
         DRAIN_TIMEOUT,
-        "How long a shutdown may store and commit what was decoded. Must be more than 5s below `shutdown.grace`.",
+        "How long a shutdown may store and commit what was decoded. Must be more than 5s below `shutdown.grace`, 8s with \
+         `derive.enabled`.",
     );
     let lost_range = section.value(
         "lost_range",

@@ -29,6 +29,7 @@ mod time;
 use std::collections::HashMap;
 use std::fmt::{self, Debug};
 use std::io::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
 use telemetry_wire::Malformed;
@@ -37,6 +38,7 @@ use xxhash_rust::xxh3::{Xxh3Default, xxh3_64, xxh3_128};
 use crate::clickhouse::block::{BlockWriter, Type};
 use crate::clickhouse::columns::{Column, ColumnSet, Need};
 use crate::clickhouse::dictionary::Dictionary;
+use crate::derive::{Program, Tally};
 use time::Clamp;
 
 pub(crate) use json::json_to_protobuf;
@@ -146,9 +148,14 @@ pub trait Rows: Debug + Default + Send + 'static {
     /// A state to go back to.
     type Mark: Copy + Debug;
 
-    /// Decodes a request and adds its rows, each naming `record`. After an error the rows are in no usable state until
-    /// [`Rows::rollback`].
-    fn decode(&mut self, request: &[u8], context: &RecordContext) -> Result<(), Undecodable>;
+    /// Decodes a request and adds its rows, each naming `record`, and what they add to the `tally`. After an error both are in no
+    /// usable state until [`Rows::rollback`] and [`Tally::forget`].
+    fn decode(
+        &mut self,
+        request: &[u8],
+        context: &RecordContext,
+        tally: Option<&mut Tally>,
+    ) -> Result<(), Undecodable>;
     /// The rows in the order they came.
     fn rows(&self) -> &[Self::Row];
     /// The most bytes the rows take in a block, the columns' names and types aside; also no less than the memory they hold,
@@ -236,6 +243,8 @@ pub struct Block<R: Rows> {
     fingerprint: Fingerprint,
     order: Vec<(u128, u32)>,
     sorted: Vec<R::Row>,
+    /// What the rows add to the derived metrics, if something is derived.
+    tally: Option<Tally>,
 }
 
 impl<R: Rows> Block<R> {
@@ -254,7 +263,26 @@ impl<R: Rows> Block<R> {
             fingerprint: Fingerprint::default(),
             order: Vec::new(),
             sorted: Vec::new(),
+            tally: None,
         }
+    }
+
+    /// The same, with what its rows add counted by these rules.
+    #[must_use]
+    pub fn counted_by(self, program: &Arc<Program>) -> Block<R> {
+        Block { tally: Some(Tally::new(Arc::clone(program))), ..self }
+    }
+
+    /// Whether something is derived from the rows.
+    pub fn is_counted(&self) -> bool {
+        self.tally.is_some()
+    }
+
+    /// Takes what the rows add to the derived metrics.
+    pub fn take_tally(&mut self) -> Option<Tally> {
+        let tally = self.tally.as_mut()?;
+        let fresh = tally.fresh();
+        Some(std::mem::replace(tally, fresh))
     }
 
     /// Adds all rows of a record, given as a request in protobuf, or none.
@@ -276,11 +304,13 @@ impl<R: Rows> Block<R> {
         let digest = xxh3_128(request);
         let mark = self.rows.mark();
         let rows_before = self.rows.rows().len();
-        if let Err(undecodable) = self.rows.decode(request, &context) {
+        if let Err(undecodable) = self.rows.decode(request, &context, self.tally.as_mut()) {
             self.rows.rollback(mark);
+            self.tally.iter_mut().for_each(Tally::forget);
             return Err(undecodable);
         }
         let added = &self.rows.rows()[rows_before..];
+        self.tally.iter_mut().for_each(|tally| tally.keep(added.len()));
         let items = if are_of_one_day(added.iter().map(R::timestamp)) { added.len() as u32 } else { 0 };
         let (partition, offset) = (source.partition as u16, source.offset as u64);
         let received = source.timestamp_ms.and_then(|ms| u32::try_from(ms / 1000).ok()).unwrap_or(0);
@@ -381,6 +411,8 @@ impl<R: Rows> Block<R> {
         self.fingerprint.0.reset();
         self.order.clear();
         self.sorted.clear();
+        // Its numbers of resources are the block's.
+        let _ = self.take_tally();
     }
 
     /// The server skips its own sort when rows come in key order, and that is a quarter of its work for an insert.

@@ -23,6 +23,7 @@ pub mod config;
 pub mod dead_letter;
 pub mod decode;
 pub mod delivery;
+pub mod derive;
 pub mod doctor;
 pub mod heap;
 pub mod intake;

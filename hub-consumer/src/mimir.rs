@@ -11,49 +11,30 @@
 //! [`reply`] holds the table of answers. Mimir, Prometheus 3 and VictoriaMetrics differ only in path and headers.
 
 pub mod config;
+pub(crate) mod endpoint;
 pub mod reply;
 
-use std::{
-    io::{self, Write as _},
-    time::Duration,
-};
-
 use bytes::Bytes;
-use flate2::write::GzEncoder;
 use jiff::Timestamp;
-use reqwest::{
-    Response,
-    header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER},
-};
-use service_runtime::{
-    error_chain::ErrorChain,
-    http_client::{HttpClient, HttpClientError},
-};
+use service_runtime::http_client::HttpClientError;
 use telemetry_wire::metrics::{Metric, Point, Temporality, rewrite};
 
 use self::{
-    config::{Compression, DeltaPolicy, MimirConfig},
-    reply::{Asked, Reply},
+    config::{DeltaPolicy, MimirConfig},
+    endpoint::Endpoint,
 };
 use crate::{
     metrics::SignalMetrics,
     sink::{Fragment, Sealed, Sink, Unreadable, Verdict},
 };
 
-/// Compared as a string by Mimir; parameters would be refused.
-const PROTOBUF: HeaderValue = HeaderValue::from_static("application/x-protobuf");
-/// Mimir's own delays grow with this number, which counts from 1 at the first repetition.
-const RETRY_ATTEMPT: HeaderName = HeaderName::from_static("retry-attempt");
 /// Reasons for which metrics and samples are not sent.
 pub const DROPS: [&str; 3] = ["empty_metric", "delta_temporality", "too_old"];
-/// Read of an answer at most; the rest is not needed to classify it.
-const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
 /// Posts metrics to one endpoint.
 #[derive(Debug)]
 pub struct MimirSink {
-    client: HttpClient,
-    tenant: Option<(HeaderName, HeaderValue)>,
+    endpoint: Endpoint,
     config: MimirConfig,
     metrics: SignalMetrics,
 }
@@ -90,47 +71,12 @@ impl MimirSink {
     /// # Errors
     /// The TLS files cannot be read or used.
     pub fn new(config: MimirConfig, metrics: SignalMetrics) -> Result<Self, HttpClientError> {
-        let client = config.http.build()?;
-        let tenant = config.tenant.clone().map(|tenant| (config.tenant_header.clone(), tenant));
-        Ok(MimirSink { client, tenant, config, metrics })
+        Ok(MimirSink { endpoint: Endpoint::new(&config)?, config, metrics })
     }
 
     /// Asks the endpoint to store nothing.
     pub async fn probe(&self) -> Verdict {
-        let nothing = MetricsRequest { body: Bytes::new(), points: 0, dropped: Dropped::default() };
-        match self.post(&nothing, 1, None).await {
-            // An empty request is accepted or refused as one; either way the endpoint is there and lets us in.
-            Ok(Reply { status: 400, .. }) => Verdict::Stored { refused: None },
-            Ok(answer) => reply::verdict(&answer, self.asked(&nothing, 1)),
-            Err(failure) => no_answer(failure),
-        }
-    }
-
-    async fn post(
-        &self,
-        request: &MetricsRequest,
-        attempt: u32,
-        encoding: Option<HeaderValue>,
-    ) -> Result<Reply, reqwest::Error> {
-        let mut post = self.client.post(&self.config.path).header(CONTENT_TYPE, PROTOBUF);
-        if let Some(encoding) = encoding {
-            post = post.header(CONTENT_ENCODING, encoding);
-        }
-        if let Some((name, tenant)) = &self.tenant {
-            post = post.header(name, tenant);
-        }
-        if attempt > 1 {
-            post = post.header(RETRY_ATTEMPT, HeaderValue::from(attempt - 1));
-        }
-        let response = post.body(request.body.clone()).send().await?;
-        let status = response.status().as_u16();
-        let asked_delay = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-        let retry_after = asked_delay.and_then(|value| reply::retry_after(value, Timestamp::now()));
-        Ok(Reply { status, retry_after, body: beginning(response).await? })
-    }
-
-    fn asked(&self, request: &MetricsRequest, attempt: u32) -> Asked {
-        Asked { points: request.points, attempt, burst: self.config.burst_points.get() }
+        self.endpoint.probe().await
     }
 
     fn count_dropped(&self, dropped: Dropped) {
@@ -206,15 +152,12 @@ impl Sink for MimirSink {
             self.count_dropped(dropped);
             return None;
         }
-        let body = self.config.compression.compress(&requests).expect("writing to memory cannot fail");
-        Some(Sealed { request: MetricsRequest { body: Bytes::from(body), points, dropped }, items: points })
+        let body = self.endpoint.compress(&requests);
+        Some(Sealed { request: MetricsRequest { body, points, dropped }, items: points, tally: None })
     }
 
     async fn send(&self, request: &MetricsRequest, attempt: u32) -> Verdict {
-        let verdict = match self.post(request, attempt, self.config.compression.header()).await {
-            Ok(answer) => reply::verdict(&answer, self.asked(request, attempt)),
-            Err(failure) => no_answer(failure),
-        };
+        let verdict = self.endpoint.send(&request.body, request.points, attempt).await;
         if matches!(verdict, Verdict::Stored { .. }) {
             self.count_dropped(request.dropped);
         }
@@ -226,51 +169,4 @@ impl Sink for MimirSink {
         let (first, second) = rewrite::halve(&fragment.value).ok()??;
         Some([Bytes::from(first), Bytes::from(second)])
     }
-}
-
-impl Compression {
-    fn header(self) -> Option<HeaderValue> {
-        match self {
-            Compression::None => None,
-            Compression::Gzip => Some(HeaderValue::from_static("gzip")),
-            Compression::Zstd => Some(HeaderValue::from_static("zstd")),
-        }
-    }
-
-    /// The requests behind one another, compressed.
-    fn compress(self, requests: &[Bytes]) -> io::Result<Vec<u8>> {
-        match self {
-            Compression::None => Ok(requests.concat()),
-            Compression::Gzip => {
-                // Level 1: a third more CPU per level buys single per cents on this data.
-                let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::fast());
-                for request in requests {
-                    encoder.write_all(request)?;
-                }
-                encoder.finish()
-            }
-            Compression::Zstd => {
-                let mut encoder = zstd::Encoder::new(Vec::new(), 1)?;
-                for request in requests {
-                    encoder.write_all(request)?;
-                }
-                encoder.finish()
-            }
-        }
-    }
-}
-
-/// No answer came: the server may have stored everything, and is sent the same again.
-fn no_answer(failure: reqwest::Error) -> Verdict {
-    let detail = ErrorChain(&failure.without_url()).to_string();
-    Verdict::Wait { reason: "no_answer", detail, at_least: None::<Duration> }
-}
-
-async fn beginning(mut response: Response) -> Result<Vec<u8>, reqwest::Error> {
-    let mut body = Vec::new();
-    while body.len() < MAX_ANSWER_BYTES {
-        let Some(chunk) = response.chunk().await? else { break };
-        body.extend_from_slice(&chunk);
-    }
-    Ok(body)
 }

@@ -14,6 +14,7 @@ use kafka_client::{Credit, Record};
 
 use crate::{
     decode::RowKey,
+    derive::Tally,
     intent::{Intent, Stored},
 };
 
@@ -96,6 +97,14 @@ pub enum Missing {
 }
 
 impl Missing {
+    /// Whether it lacks a row of the record with this offset.
+    pub fn is_of_record(&self, offset: i64) -> bool {
+        match self {
+            Missing::All => true,
+            Missing::Rows(rows) => rows.iter().any(|row| row.offset == offset),
+        }
+    }
+
     /// Whether it lacks the row.
     pub fn contains(&self, row: &RowKey) -> bool {
         match self {
@@ -130,6 +139,8 @@ pub struct Sealed<R> {
     pub request: R,
     /// Items in it.
     pub items: u64,
+    /// What they add to the derived metrics, once they are stored.
+    pub tally: Option<Tally>,
 }
 
 /// A record, or a part of one, on its way to a sink.

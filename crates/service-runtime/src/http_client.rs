@@ -112,6 +112,13 @@ impl HttpClientConfig {
         }
     }
 
+    /// The same at another base URL, whose scheme says whether the connection is encrypted.
+    #[must_use]
+    pub fn at(mut self, url: Url) -> Self {
+        self.tls.enabled = url.scheme() == "https";
+        Self { url, ..self }
+    }
+
     /// The base URL.
     pub fn url(&self) -> &Url {
         &self.url

@@ -4,6 +4,8 @@
 //! attributes, bodies of about 100 bytes, 60 % of records with a trace id of their own, 200 records a request under 4
 //! resources — about 336 bytes of protobuf a record.
 
+pub mod menu;
+
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;

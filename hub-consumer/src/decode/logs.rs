@@ -1,7 +1,7 @@
 //! Log records as rows of `otel_logs`.
 
 use telemetry_wire::Malformed;
-use telemetry_wire::common::AnyValue;
+use telemetry_wire::common::{AnyValue, KeyValue};
 use telemetry_wire::logs::{LogRecord, Request};
 
 use super::attributes::{self, AttributeColumn, AttributeMap};
@@ -13,6 +13,7 @@ use super::{ITEMS, ORIGINAL_TIMESTAMP, RECEIVED, RecordContext, Rows, Undecodabl
 use crate::clickhouse::block::{BlockWriter, Type, string_len};
 use crate::clickhouse::columns::{Column, Need};
 use crate::clickhouse::dictionary::Dictionary;
+use crate::derive::{Tally, item::Item, watch::Watch};
 
 /// Nanoseconds of the table key's first member, `toStartOfFiveMinutes(Timestamp)`.
 const FIVE_MINUTES: i64 = 300 * 1_000_000_000;
@@ -68,15 +69,29 @@ pub struct LogMark {
 
 impl LogRows {
     #[inline]
-    fn push(&mut self, bytes: &[u8], group: Group, context: &RecordContext) -> Result<(), Malformed> {
+    fn push<'r>(
+        &mut self,
+        bytes: &'r [u8],
+        group: Group,
+        context: &RecordContext,
+        watch: &mut Watch<'_, 'r>,
+    ) -> Result<(), Malformed> {
         let mut map = self.attributes.open();
-        let plain = plain::read(bytes, |key, value| map.put_scalar(key, &value));
+        let plain = plain::read(bytes, |key, value| {
+            watch.see(key, &value);
+            map.put_scalar(key, &value);
+        });
         let record = match plain {
             Some(record) => record,
             None => {
                 map.restart();
+                watch.restart();
                 let record = LogRecord::parse(bytes)?;
-                map.extend(record.attributes())?;
+                for attribute in record.attributes() {
+                    let KeyValue { key, value } = attribute?;
+                    watch.see(key, &value);
+                    map.put(key, &value)?;
+                }
                 record.into()
             }
         };
@@ -89,6 +104,14 @@ impl LogRows {
             map.put_text(ORIGINAL_TIMESTAMP, &original.to_string());
         }
         let attributes = map.close();
+        watch.item(Item {
+            trace_id: record.trace_id,
+            span_id: record.span_id,
+            unix_nano: time.timestamp,
+            severity: record.severity_number,
+            text: if let AnyValue::String(text) = record.body { text } else { &[] },
+            ..Item::default()
+        });
         let mut strings = self.strings.open();
         strings.put_id(record.trace_id);
         strings.put_id(record.span_id);
@@ -143,10 +166,17 @@ impl Rows for LogRows {
     type Row = LogRow;
     type Mark = LogMark;
 
-    fn decode(&mut self, request: &[u8], context: &RecordContext) -> Result<(), Undecodable> {
+    fn decode(
+        &mut self,
+        request: &[u8],
+        context: &RecordContext,
+        tally: Option<&mut Tally>,
+    ) -> Result<(), Undecodable> {
+        let mut watch = Watch::new(tally);
         for group in Request::new(request).resources() {
             let group = group?;
             let resource = self.resources.number(&group)?;
+            watch.enter(resource, &group)?;
             context.check_size(self.rows.len(), self.bytes())?;
             for scope_group in group.scopes() {
                 let scope_group = scope_group?;
@@ -155,7 +185,7 @@ impl Rows for LogRows {
                 let held = self.resources.held_bytes() + self.scopes.held_bytes();
                 context.check_size(self.rows.len(), self.own_bytes() + held)?;
                 for item in scope_group.items() {
-                    self.push(item?, group, context)?;
+                    self.push(item?, group, context, &mut watch)?;
                     context.check_size(self.rows.len(), self.own_bytes() + held)?;
                 }
             }

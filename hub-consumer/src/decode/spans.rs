@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use telemetry_wire::Malformed;
+use telemetry_wire::common::KeyValue;
 use telemetry_wire::traces::{Event, Link, Request, Span};
 
 use super::attributes::{self, AttributeColumn, AttributeMap};
@@ -13,11 +14,14 @@ use super::{ITEMS, ORIGINAL_TIMESTAMP, RECEIVED, RecordContext, Rows, Undecodabl
 use crate::clickhouse::block::{BlockWriter, Type, string_len};
 use crate::clickhouse::columns::{Column, Need};
 use crate::clickhouse::dictionary::Dictionary;
+use crate::derive::{Tally, item::Item, watch::Watch};
 
 /// The exporter's words for span kinds, by number; an unknown number is empty.
 const KINDS: [&str; 7] = ["Unspecified", "Internal", "Server", "Client", "Producer", "Consumer", ""];
 /// The exporter's words for status codes, by number; an unknown number is empty.
 const STATUS_CODES: [&str; 4] = ["Unset", "Ok", "Error", ""];
+/// The code of a span that failed.
+const ERROR: u8 = 2;
 
 /// The most bytes of the columns that have the same width in every row: two indexes into dictionaries of many entries, three
 /// into those of a few, 34 bytes of numbers, and the ends of the seven array columns.
@@ -109,11 +113,21 @@ pub struct SpanMark {
 }
 
 impl SpanRows {
-    fn push(&mut self, bytes: &[u8], group: Group, context: &RecordContext) -> Result<(), Malformed> {
+    fn push<'r>(
+        &mut self,
+        bytes: &'r [u8],
+        group: Group,
+        context: &RecordContext,
+        watch: &mut Watch<'_, 'r>,
+    ) -> Result<(), Malformed> {
         let span = Span::parse(bytes)?;
         let time = context.clamp.apply(span.start_time_unix_nano);
         let mut map = self.attributes.open();
-        map.extend(span.attributes())?;
+        for attribute in span.attributes() {
+            let KeyValue { key, value } = attribute?;
+            watch.see(key, &value);
+            map.put(key, &value)?;
+        }
         if let Some(original) = time.original {
             map.put_text(ORIGINAL_TIMESTAMP, &original.to_string());
         }
@@ -138,6 +152,15 @@ impl SpanRows {
             kind: index_of(span.kind, &KINDS),
             status_code: index_of(span.status.code, &STATUS_CODES),
         };
+        watch.item(Item {
+            trace_id: span.trace_id,
+            span_id: span.span_id,
+            unix_nano: time.timestamp,
+            span_kind: row.kind,
+            is_error: row.status_code == ERROR,
+            duration_nanos: row.duration,
+            ..Item::default()
+        });
         self.bytes += group.row_bytes + row.strings.encoded_len() + attributes.encoded_len();
         self.rows.push(row);
         Ok(())
@@ -256,10 +279,17 @@ impl Rows for SpanRows {
     type Row = SpanRow;
     type Mark = SpanMark;
 
-    fn decode(&mut self, request: &[u8], context: &RecordContext) -> Result<(), Undecodable> {
+    fn decode(
+        &mut self,
+        request: &[u8],
+        context: &RecordContext,
+        tally: Option<&mut Tally>,
+    ) -> Result<(), Undecodable> {
+        let mut watch = Watch::new(tally);
         for group in Request::new(request).resources() {
             let group = group?;
             let resource = self.resources.number(&group)?;
+            watch.enter(resource, &group)?;
             context.check_size(self.rows.len(), self.bytes())?;
             for scope_group in group.scopes() {
                 let scope_group = scope_group?;
@@ -268,7 +298,7 @@ impl Rows for SpanRows {
                 let held = self.resources.held_bytes() + self.scopes.held_bytes();
                 context.check_size(self.rows.len(), self.own_bytes() + held)?;
                 for item in scope_group.items() {
-                    self.push(item?, group, context)?;
+                    self.push(item?, group, context, &mut watch)?;
                     context.check_size(self.rows.len(), self.own_bytes() + held)?;
                 }
             }

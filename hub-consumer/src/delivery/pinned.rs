@@ -16,6 +16,7 @@ use tracing::{debug, warn};
 
 use super::{ALERT_INTERVAL, Delivered, Delivery, LONGEST_WISH, Settled, Task};
 use crate::{
+    derive::Tally,
     intent::{Insertion, Outcome, Step},
     lease::Lease,
     sink::{Fragment, Missing, Rebuilt, Sink, Verdict},
@@ -37,6 +38,28 @@ pub struct Claim {
     pub lease: Lease,
 }
 
+/// What of a block was brought by inserts of this delivery. A repair of what an insert of ours has brought adds nothing.
+#[derive(Debug)]
+enum Ours {
+    /// Nothing: another owner had stored it.
+    Nothing,
+    /// All of it.
+    Block,
+    /// What was missing when it was first looked for, with what that adds to the derived metrics.
+    Missing(Option<Tally>),
+}
+
+impl Ours {
+    /// What is to be counted, where the whole block adds `whole`.
+    fn tally(self, whole: Option<Tally>) -> Option<Tally> {
+        match self {
+            Ours::Nothing => None,
+            Ours::Block => whole,
+            Ours::Missing(tally) => tally,
+        }
+    }
+}
+
 impl<S: Sink> Delivery<S> {
     /// Delivers a block whose intent is committed. Returns when it is settled, or has to be divided.
     pub async fn deliver_pinned(
@@ -51,6 +74,7 @@ impl<S: Sink> Delivery<S> {
         let (mut block, mut sealed) = self.seal(block, &task.fragments, claim.announced_at).await;
         let mut backoff = Backoff::new(&self.backoff);
         let (mut tries, mut missing, mut is_counted) = (0, None, false);
+        let mut ours = Ours::Nothing;
         while let Some(insert) = &sealed {
             debug!(step = ?claim.insertion.step(), "block");
             let verdict = match claim.insertion.step() {
@@ -71,12 +95,13 @@ impl<S: Sink> Delivery<S> {
                 },
                 Step::Insert => {
                     claim.lease.hold().await;
+                    ours = Ours::Block;
                     let verdict = self.send(insert, tries + 1).await;
                     is_counted |= matches!(verdict, Verdict::Stored { .. });
                     claim.insertion.inserted(outcome_of(&verdict));
                     verdict
                 }
-                Step::Repair => match self.repair(&task.fragments, missing.as_ref(), &claim).await {
+                Step::Repair => match self.repair(&task.fragments, missing.as_ref(), &claim, &mut ours).await {
                     Some(verdict) => {
                         claim.insertion.repaired(outcome_of(&verdict));
                         verdict
@@ -119,13 +144,19 @@ impl<S: Sink> Delivery<S> {
                 Some(Settled::Stored | Settled::Suspect) | None => tokio::time::sleep(pause).await,
             }
         }
-        if let Some(insert) = &sealed
+        if let Some(insert) = sealed
             && claim.insertion.step() == Step::Settled
         {
             // The table has it, even if no answer ever said so.
             self.health.ready();
             if !is_counted {
                 self.metrics.items_stored(insert.items);
+            }
+            if let Some(tally) = ours.tally(insert.tally) {
+                // Whoever owned the partition after us found the rows, and does not count them; who did before us had not stored
+                // them. So it has to be ours now, with the rows in the table.
+                claim.lease.hold().await;
+                tally.count();
             }
         }
         Delivered { block, dead_lettered, divided: None }
@@ -150,6 +181,7 @@ impl<S: Sink> Delivery<S> {
         fragments: &[Fragment],
         missing: Option<&Missing>,
         claim: &Claim,
+        ours: &mut Ours,
     ) -> Option<Verdict> {
         match self.sink.is_quiet(fragments).await {
             Ok(true) => {}
@@ -159,9 +191,12 @@ impl<S: Sink> Delivery<S> {
         let repairs = claim.insertion.repairs();
         let seal =
             |missing: &Missing| self.sink.seal_missing(fragments, missing, claim.announced_at, repairs);
-        let Some(repair) = missing.and_then(seal) else { return Some(Verdict::Stored { refused: None }) };
+        let Some(mut repair) = missing.and_then(seal) else { return Some(Verdict::Stored { refused: None }) };
         warn!(rows = repair.items, "rows that may have been stored before are missing; they are inserted");
         claim.lease.hold().await;
+        if let Ours::Nothing = ours {
+            *ours = Ours::Missing(repair.tally.take());
+        }
         Some(self.send(&repair, 1).await)
     }
 }

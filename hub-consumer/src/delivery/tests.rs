@@ -47,7 +47,7 @@ impl<F: Fn(&[String], u32) -> Verdict + Send + Sync + 'static> Sink for Scripted
     fn seal(&self, block: &mut Vec<String>, _: &[Fragment], _: u64) -> Option<Sealed<Vec<String>>> {
         let request = std::mem::take(block);
         let items = request.len() as u64;
-        (items > 0).then_some(Sealed { request, items })
+        (items > 0).then_some(Sealed { request, items, tally: None })
     }
 
     async fn send(&self, request: &Vec<String>, attempt: u32) -> Verdict {

@@ -27,6 +27,7 @@ use crate::{
         insert::{InsertClient, OpenError, Target},
     },
     decode::{Block, DecodeSettings, Rows, Source},
+    derive::Program,
     intent::Intent,
 };
 
@@ -46,6 +47,7 @@ pub struct TableSink<R> {
     pub(super) table: String,
     pub(super) cluster: String,
     decode: DecodeSettings,
+    derive: Option<Arc<Program>>,
     limits: BlockLimits,
     /// Replaced when the table has changed; held for the time of a clone.
     target: RwLock<Arc<Target>>,
@@ -61,6 +63,8 @@ pub struct TableSinkConfig {
     pub cluster: String,
     /// How records are decoded.
     pub decode: DecodeSettings,
+    /// What is counted of them.
+    pub derive: Option<Arc<Program>>,
     /// When a block is cut.
     pub limits: BlockLimits,
 }
@@ -81,13 +85,18 @@ impl<R: Rows> TableSink<R> {
     /// # Errors
     /// The server does not answer, or the table cannot take these rows.
     pub async fn open(client: InsertClient, config: TableSinkConfig) -> Result<Self, OpenError> {
-        let TableSinkConfig { table, cluster, decode, limits } = config;
+        let TableSinkConfig { table, cluster, decode, derive, limits } = config;
         let target = client.open(&table, Block::<R>::COLUMNS).await?;
         client.check(&table).await?;
         client.prove_deduplication(&target).await?;
         warn_of_missing(&table, &target);
         let target = RwLock::new(Arc::new(target));
-        Ok(TableSink { client, table, cluster, decode, limits, target, rows: PhantomData })
+        Ok(TableSink { client, table, cluster, decode, derive, limits, target, rows: PhantomData })
+    }
+
+    /// A block that nothing is derived from.
+    pub(super) fn uncounted_block(&self) -> Block<R> {
+        Block::new(self.decode.clone())
     }
 
     /// The body of a request of about `bytes` before they are compressed.
@@ -137,7 +146,11 @@ impl<R: Rows> Sink for TableSink<R> {
     type Request = Insert;
 
     fn new_block(&self) -> Block<R> {
-        Block::new(self.decode.clone())
+        let block = self.uncounted_block();
+        match &self.derive {
+            Some(program) => block.counted_by(program),
+            None => block,
+        }
     }
 
     fn add(&self, block: &mut Block<R>, fragment: &Fragment) -> Result<(), Unreadable> {
@@ -170,7 +183,7 @@ impl<R: Rows> Sink for TableSink<R> {
             let (target, times) = (self.target(), Times::of(block.timestamps()));
             let body = self.compressed(block.bytes(), |to| block.encode(target.columns(), to));
             let token = self.token(block, fragments, announced_at).expect("a block with rows has records");
-            Sealed { request: Insert { target, body, token, times }, items }
+            Sealed { request: Insert { target, body, token, times }, items, tally: block.take_tally() }
         });
         block.clear();
         sealed

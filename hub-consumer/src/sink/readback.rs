@@ -18,6 +18,7 @@ use super::{
 use crate::{
     clickhouse::client::QueryError,
     decode::{Block, RowKey, Rows, day_of},
+    derive::Tally,
 };
 
 /// Rows by their keys.
@@ -107,11 +108,24 @@ impl<R: Rows> TableSink<R> {
         let whole = self.token(&block, fragments, announced_at)?;
         let token = format!("{whole}/missing-{:016x}-{repairs}", digest(missing));
         let times = Times::of(block.timestamps());
-        (items > 0).then(|| Sealed { request: Insert { target, body, token, times }, items: items as u64 })
+        let request = Insert { target, body, token, times };
+        (items > 0).then(|| Sealed { request, items: items as u64, tally: self.tally_of(fragments, missing) })
+    }
+
+    /// What is to be counted of a block that is there in part: the records that were not there as a whole.
+    fn tally_of(&self, fragments: &[Fragment], missing: &Missing) -> Option<Tally> {
+        let mut block = self.new_block();
+        block.is_counted().then(|| {
+            let is_missing = |fragment: &&Fragment| missing.is_of_record(fragment.origin.offset);
+            for fragment in fragments.iter().filter(is_missing) {
+                let _ = self.add(&mut block, fragment);
+            }
+            block.take_tally()
+        })?
     }
 
     fn decoded(&self, fragments: &[Fragment]) -> Block<R> {
-        let mut block = self.new_block();
+        let mut block = self.uncounted_block();
         for fragment in fragments {
             // They were decoded before, by the same decoder.
             let _ = self.add(&mut block, fragment);
