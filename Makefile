@@ -1,11 +1,12 @@
 # Thin names over `cargo xtask`; every target does its own set-up.
 XTASK := cargo xtask
 
-.PHONY: demo down test test-faults drill check bench deny
+.PHONY: demo down test test-faults drill dashboards check bench deny
 demo: ; @$(XTASK) demo $(if $(KEEP),--keep)
 test: ; @$(XTASK) test
 test-faults: ; @$(XTASK) test-faults $(ROWS)
 drill: ; @$(XTASK) drill
+dashboards: ; @$(XTASK) dashboards
 check: ; @$(XTASK) check
 bench: ; @$(XTASK) bench
 down: ; @$(XTASK) down

@@ -20,6 +20,17 @@ pub struct Series {
     pub samples: Vec<(i64, f64)>,
 }
 
+/// An alert that is pending or fires.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+pub struct Alert {
+    /// `pending` or `firing`.
+    pub state: String,
+    /// Its labels, `alertname` among them.
+    pub labels: std::collections::BTreeMap<String, String>,
+    /// What the rule says of it.
+    pub annotations: std::collections::BTreeMap<String, String>,
+}
+
 impl Mimir {
     /// Addresses `tenant` on the server at `url`; nothing is sent yet.
     #[must_use]
@@ -43,6 +54,29 @@ impl Mimir {
     /// The server cannot be reached or refuses the expression.
     pub async fn samples(&self, selector: &str) -> Result<Vec<Series>> {
         self.query(selector).await?.iter().map(series).collect()
+    }
+
+    /// What is pending or fires, by the ruler; sorted by name.
+    ///
+    /// # Errors
+    /// The server cannot be reached, or runs no ruler.
+    pub async fn alerts(&self) -> Result<Vec<Alert>> {
+        #[derive(serde::Deserialize)]
+        struct Answer {
+            data: Data,
+        }
+        #[derive(serde::Deserialize)]
+        struct Data {
+            alerts: Vec<Alert>,
+        }
+        let url = format!("{}/prometheus/api/v1/alerts", self.url);
+        let reply = self.client.get(&url).header("X-Scope-OrgID", &self.tenant).send().await;
+        let reply =
+            reply.and_then(reqwest::Response::error_for_status).with_context(|| format!("ask {url}"))?;
+        let text = reply.text().await.context("read the alerts")?;
+        let Answer { data: Data { mut alerts } } = serde_json::from_str(&text).context("read the alerts")?;
+        alerts.sort_by(|a, b| a.labels.get("alertname").cmp(&b.labels.get("alertname")));
+        Ok(alerts)
     }
 
     async fn query(&self, promql: &str) -> Result<Vec<Value>> {

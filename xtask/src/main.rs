@@ -1,8 +1,9 @@
-//! Project automation: `cargo xtask demo|test|test-faults|drill|check|tidy|bench`.
+//! Project automation: `cargo xtask demo|test|test-faults|drill|dashboards|boards|check|tidy|bench`.
 //!
 //! CI and people run the same commands; each one does all of its own set-up.
 #![allow(clippy::print_stderr, reason = "a command-line tool reports on the terminal")]
 
+mod boards;
 mod prerequisites;
 mod steps;
 mod tidy;
@@ -21,7 +22,8 @@ usage: cargo xtask COMMAND
   test-faults [ROW...]
                   every fault of the catalogue, again and again; writes docs/faults.md
   drill           trouble and what an operator does about it; writes docs/drill.md
-  check           tidy, format, clippy, documentation
+  dashboards      write dashboards/, its rules and docs/metrics.md from boards/src
+  check           tidy, format, clippy, documentation, and that generated files are what is generated
   tidy            the rules about the source tree that no other tool knows
   bench [FILTER]  criterion benches, the spool beside its disk, the whole line, an outage
 ";
@@ -45,6 +47,10 @@ fn dispatch(args: &[String]) -> Result<()> {
         ["test"] => test(&mut steps),
         ["test-faults", rows @ ..] => test_faults(&mut steps, rows),
         ["drill"] => drill(&mut steps),
+        ["dashboards"] => {
+            boards::install(&mut steps)?;
+            boards::generate(&mut steps)
+        }
         ["check"] => {
             prerequisites::ensure()?;
             check(&mut steps)
@@ -64,8 +70,20 @@ fn demo(steps: &mut Steps, options: &[&str]) -> Result<()> {
         "build the programs",
         &["build", "--release", "--bins", "--workspace", "--exclude", "xtask"],
     )?;
+    if options.contains(&"--keep") {
+        prepare_boards(steps);
+    }
     steps.wait("fetch the servers", fetch)?;
     steps.run("demo", "target/release/demo", options)
+}
+
+/// Boards can be looked at while the demo is kept. Without npm, or when its packages cannot be had, the rest goes on.
+fn prepare_boards(steps: &mut Steps) {
+    let prepared = boards::install(steps)
+        .and_then(|()| boards::npm(steps, "bundle boards", &["run", "--silent", "bundle"]));
+    if let Err(error) = prepared {
+        eprintln!("boards are not shown: {error:#}");
+    }
 }
 
 /// Everything CI asks for. One set of servers is started for all tests of the run.
@@ -109,7 +127,9 @@ fn check(steps: &mut Steps) -> Result<()> {
         vec![("RUSTDOCFLAGS".into(), "-D warnings".into())],
         "documentation",
         &["doc", "--workspace", "--no-deps", "--document-private-items"],
-    )
+    )?;
+    boards::install(steps)?;
+    boards::check(steps)
 }
 
 fn bench(steps: &mut Steps, filter: &[&str]) -> Result<()> {

@@ -53,6 +53,22 @@ impl Steps {
         self.timed(name, |steps| steps.finish(&mut command))
     }
 
+    /// Runs a program of the system in `folder` as the step `name`.
+    pub(crate) fn command(&mut self, name: &str, folder: &Path, program: &str, args: &[&str]) -> Result<()> {
+        let folder = folder.to_path_buf();
+        self.timed(name, |_| {
+            let status = Command::new(program)
+                .args(args)
+                .current_dir(&folder)
+                .status()
+                .with_context(|| format!("start {program}"))?;
+            if !status.success() {
+                bail!("{program} {} ended with {status}", args.join(" "));
+            }
+            Ok(())
+        })
+    }
+
     /// Starts a program that works beside the following steps; [`Steps::wait`] ends it.
     pub(crate) fn spawn(&self, program: &str, args: &[&str]) -> Result<Background> {
         let child = Command::new(self.root.join(program))

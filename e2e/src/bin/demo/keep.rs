@@ -54,7 +54,7 @@ pub(crate) async fn stay(
     std::fs::write(directory.join("pid"), format!("{} {}", me.pid, me.start_time))
         .context("write the demo's pid")?;
     std::fs::write(env_file, addresses.assignments()).context("write the addresses")?;
-    println!("{}", addresses.directions(env_file));
+    println!("all addresses as shell assignments: {}\nend it with: make down", env_file.display());
     let draft = directory.join("verdict.draft");
     std::fs::write(&draft, if passed { "PASS" } else { "FAIL" }).context("write the verdict")?;
     std::fs::rename(&draft, directory.join("verdict")).context("write the verdict")?;
@@ -101,6 +101,10 @@ pub(crate) struct Addresses<'a> {
     pub(crate) line: &'a Line,
     pub(crate) endpoints: &'a Endpoints,
     pub(crate) menu_url: &'a str,
+    /// What Alertmanager has delivered.
+    pub(crate) pages_url: &'a str,
+    /// The preview of the boards, when Node.js is there.
+    pub(crate) boards_url: Option<&'a str>,
 }
 
 impl Addresses<'_> {
@@ -115,7 +119,9 @@ impl Addresses<'_> {
             ("EDGE_ADMIN", self.line.edge_admin_url()),
             ("HUB_ADMIN", self.line.hub_admin_url()),
             ("MENU_URL", self.menu_url.to_owned()),
+            ("PAGES_URL", self.pages_url.to_owned()),
         ]);
+        all.extend(self.boards_url.map(|url| ("BOARDS_URL", url.to_owned())));
         all
     }
 
@@ -127,24 +133,42 @@ impl Addresses<'_> {
         text
     }
 
-    fn directions(&self, env_file: &Path) -> String {
+    /// Where to look, and what to try in five minutes. `failed_trace` is the id of a request that failed.
+    pub(crate) fn directions(&self, failed_trace: Option<&str>) -> String {
         let (clickhouse, mimir) = (&self.endpoints.clickhouse_url, &self.endpoints.mimir_url);
         let database = self.line.clickhouse().database().to_owned();
+        let boards = match self.boards_url {
+            Some(url) => format!(
+                "boards        {url}/d/platform-overview?from=now-15m   (a preview, drawn with Grafana's components)\n  \
+                 one trace     {url}/d/service?var-trace_id={}\n  ",
+                failed_trace.unwrap_or_default()
+            ),
+            None => {
+                "boards        install Node.js 20 (npm) and run this again to look at them\n  ".to_owned()
+            }
+        };
         format!(
-            "\nstill running; where to look:\n  \
+            "\nrunning on, with traffic; where to look:\n  \
+             {boards}\
+             pages         {pages}   (what Alertmanager has delivered)\n  \
              Menu API      {menu}/api/menu\n  \
              SQL           {clickhouse}/play\n                \
-             SELECT SeverityText, Body, count() FROM {database}.otel_logs GROUP BY ALL ORDER BY count() DESC\n  \
+             SELECT * FROM {database}.menu_requests ORDER BY minute DESC LIMIT 20\n  \
              PromQL        curl -sH 'X-Scope-OrgID: {database}' {mimir}/prometheus/api/v1/query --data-urlencode \\\n                \
-             'query=sum by (http_response_status_code) (http_client_request_duration_count)'\n  \
+             'query=sum by (route, status) (menu_requests_total)'\n  \
              edge metrics  {edge}/metrics\n  \
-             hub metrics   {hub}/metrics\n\
-             all addresses as shell assignments: {env}\n\
-             end it with: make down",
+             hub metrics   {hub}/metrics\n\n\
+             to try in five minutes:\n  \
+             1. on the board, is every panel filled, and do the rows agree with one another?\n  \
+             2. click a failed trace in the Technical row: its spans, and below them its lines\n  \
+             3. change the range to the last hour, and the variable Service\n  \
+             4. kill -STOP {hub_pid}   (the hub): within a minute Data behind grows; kill -CONT {hub_pid} lets it catch up\n  \
+             5. hub-consumer replay of a range (docs/operations.md): no number of the Business row changes",
+            pages = self.pages_url,
             menu = self.menu_url,
             edge = self.line.edge_admin_url(),
             hub = self.line.hub_admin_url(),
-            env = env_file.display(),
+            hub_pid = self.line.hub.as_ref().map_or(0, e2e::process::Program::pid),
         )
     }
 }

@@ -1,6 +1,9 @@
 //! `make demo`: menu traffic through the whole line on real servers, a live table, and one verdict.
 #![allow(clippy::print_stdout, reason = "the demo speaks to a person at a terminal")]
 
+mod alerts;
+mod boards;
+mod business;
 mod keep;
 mod outage;
 mod runtime;
@@ -14,10 +17,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use clap::Parser;
 use devstack::{Stack, StackOptions};
+use e2e::pages::Pages;
 use e2e::process::{Program, free_port};
 use e2e::{Line, LineOptions};
 use serde_json::Value;
 
+use crate::boards::Boards;
 use crate::outage::Outage;
 use crate::runtime::Runtime;
 use crate::table::Table;
@@ -77,14 +82,17 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     std::fs::remove_dir_all(&directory).context("empty the demo's directory")?;
     std::fs::create_dir_all(&directory).context("make the demo's directory")?;
     keep::register(&directory)?;
+    let pages = Pages::start().context("start the webhook that takes pages")?;
     let folder = Some(directory.join("servers"));
-    let stack = Stack::up(StackOptions { folder, ..StackOptions::default() }).context("start the servers")?;
+    let alert_webhook = Some(pages.url().to_owned());
+    let stack = Stack::up(StackOptions { folder, alert_webhook, ..StackOptions::default() })
+        .context("start the servers")?;
     // One thread: the programs end with the thread that started them.
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().context("build the runtime")?;
     let passed = runtime.block_on(async {
         tokio::select! {
-            outcome = demo(arguments, &directory, &stack) => outcome,
+            outcome = demo(arguments, &directory, &stack, &pages) => outcome,
             _ = tokio::signal::ctrl_c() => bail!("interrupted"),
         }
     })?;
@@ -92,25 +100,31 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 /// Returns whether everything acked is stored.
-async fn demo(arguments: &Arguments, directory: &Path, stack: &Stack) -> Result<bool> {
+async fn demo(arguments: &Arguments, directory: &Path, stack: &Stack, pages: &Pages) -> Result<bool> {
     let endpoints = stack.endpoints();
     println!("starting edge-forwarder, hub-consumer and mock-service");
     let mut options = LineOptions::new(&database(), directory);
     options
         .edge_env
         .push(("EDGE__FILELOG__INCLUDE", format!("{}/*/*/*.log", runtime::pods(directory).display())));
+    options.hub_env.push(("HUB__DERIVE__ENABLED", "true".to_owned()));
+    //PUSH options.own_metrics = Some(OWN_METRICS);
+    let has_rules = alerts::load(stack, &options.name)?;
     let line = Line::start(endpoints, options).await?;
     let menu_url = format!("http://127.0.0.1:{}", free_port()?);
     let mut menu = start_menu(&line, directory, &menu_url).await?;
-    let container = Runtime::start(directory, menu.log())?;
-    let mut load = start_load(arguments, &line, directory, &menu_url)?;
+    business::write_menu(&line, &menu_url).await?;
+    let container = Runtime::start(directory, menu.log(), 0)?;
+    let mut load = start_load(arguments, &line, directory, &menu_url, &format!("{}s", arguments.seconds))?;
 
     println!("driving menu traffic at {}/s for {} s\n", arguments.rate, arguments.seconds);
     let mut table = Table::new(menu.log());
     let mut outage = Outage::plan(arguments.seconds, arguments.outage, stack.kafka());
     let started = Instant::now();
     while !load.has_ended()? || !outage.is_over() {
-        outage.step(started.elapsed()).await?;
+        if let Some((began, ended)) = outage.step(started.elapsed()).await? {
+            business::mark_outage(&line, began, ended).await?;
+        }
         table.show(&line, started.elapsed(), outage.is_on()).await?;
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
@@ -133,13 +147,50 @@ async fn demo(arguments: &Arguments, directory: &Path, stack: &Stack) -> Result<
     };
     table.finish();
     println!("\n{verdict}");
-    println!("\n{}", verdict::one_request(&line).await?);
+    println!("\n{}\n", business::audit(&line).await?);
+    println!("{}", verdict::one_request(&line).await?);
+    if has_rules {
+        println!("\n{}", alerts::listing(&line).await?);
+    }
     if arguments.keep {
-        let _menu = start_menu(&line, directory, &menu_url).await?;
-        let addresses = keep::Addresses { line: &line, endpoints, menu_url: &menu_url };
+        let traffic = Traffic::resume(arguments, &line, directory, &menu_url).await?;
+        let boards = Boards::serve(&line, endpoints, directory).await?;
+        let addresses = keep::Addresses {
+            line: &line,
+            endpoints,
+            menu_url: &menu_url,
+            pages_url: pages.url(),
+            boards_url: boards.as_ref().map(|boards| boards.url.as_str()),
+        };
+        println!("{}", addresses.directions(business::failed_trace(&line).await?.as_deref()));
+        if has_rules {
+            println!(
+                "\nwaiting for the page of the failed menus; a rule has to hold for two minutes before it fires"
+            );
+            println!("{}", alerts::wait_for_page(pages, started).await?);
+        }
         keep::stay(directory, &keep::env_file(directory), &addresses, verdict.holds()).await?;
+        drop(traffic);
     }
     Ok(verdict.holds())
+}
+
+/// Traffic that goes on for as long as the demo is kept.
+struct Traffic {
+    _menu: Program,
+    _container: Runtime,
+    _load: Program,
+}
+
+impl Traffic {
+    async fn resume(arguments: &Arguments, line: &Line, directory: &Path, menu_url: &str) -> Result<Self> {
+        let log = directory.join("mock-service.log");
+        let printed = std::fs::metadata(&log).context("look at the log of mock-service")?.len();
+        let menu = start_menu(line, directory, menu_url).await?;
+        let container = Runtime::start(directory, menu.log(), printed)?;
+        let load = start_load(arguments, line, directory, menu_url, "3650d")?;
+        Ok(Self { _menu: menu, _container: container, _load: load })
+    }
 }
 
 /// The user's own servers may hold an earlier run's rows, so each run has names of its own.
@@ -163,7 +214,13 @@ async fn start_menu(line: &Line, directory: &Path, url: &str) -> Result<Program>
     Ok(menu)
 }
 
-fn start_load(arguments: &Arguments, line: &Line, directory: &Path, menu_url: &str) -> Result<Program> {
+fn start_load(
+    arguments: &Arguments,
+    line: &Line,
+    directory: &Path,
+    menu_url: &str,
+    duration: &str,
+) -> Result<Program> {
     let http = line.edge_http_url();
     let env = [
         ("OTEL_EXPORTER_OTLP_ENDPOINT", http.as_str()),
@@ -171,9 +228,9 @@ fn start_load(arguments: &Arguments, line: &Line, directory: &Path, menu_url: &s
         ("OTEL_SERVICE_NAME", "menu-load"),
         ("OTEL_METRIC_EXPORT_INTERVAL", METRIC_EXPORT_INTERVAL_MS),
     ];
-    let (rate, duration) = (arguments.rate.to_string(), format!("{}s", arguments.seconds));
+    let rate = arguments.rate.to_string();
     let args =
-        ["load", "--target", menu_url, "--rate", &rate, "--duration", &duration, "--seed", "1", "--json"];
+        ["load", "--target", menu_url, "--rate", &rate, "--duration", duration, "--seed", "1", "--json"];
     Program::start("mock-service", &args, &env, &directory.join("load.log"))
 }
 

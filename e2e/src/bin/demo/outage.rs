@@ -1,6 +1,6 @@
 //! The broker goes away in the middle of the traffic, and comes back.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use devstack::Server;
@@ -11,6 +11,8 @@ pub(crate) struct Outage {
     kafka: Server,
     begin: Duration,
     end: Duration,
+    /// When it was taken away, in seconds since the epoch.
+    began: u64,
     state: State,
 }
 
@@ -30,7 +32,7 @@ impl Outage {
             println!("the broker is your own, so it is not cut off\n");
         }
         let state = if outage > 0 && is_ours { State::Before } else { State::Over };
-        Self { kafka: kafka.clone(), begin, end: begin + Duration::from_secs(outage), state }
+        Self { kafka: kafka.clone(), begin, end: begin + Duration::from_secs(outage), began: 0, state }
     }
 
     /// Whether the broker is away.
@@ -43,25 +45,31 @@ impl Outage {
         self.state == State::Over
     }
 
-    /// Does what is due after `elapsed` of traffic.
+    /// Does what is due after `elapsed` of traffic. When the outage is over, its begin and end in seconds since the epoch.
     ///
     /// # Errors
     /// The broker does not come back.
-    pub(crate) async fn step(&mut self, elapsed: Duration) -> Result<()> {
+    pub(crate) async fn step(&mut self, elapsed: Duration) -> Result<Option<(u64, u64)>> {
         let kafka = self.kafka.clone();
         match self.state {
             State::Before if elapsed >= self.begin => {
+                self.began = now();
                 blocking(move || kafka.stop()).await.context("stop the broker")?;
                 self.state = State::On;
             }
             State::On if elapsed >= self.end => {
                 blocking(move || kafka.start()).await.context("start the broker")?;
                 self.state = State::Over;
+                return Ok(Some((self.began, now())));
             }
             State::Before | State::On | State::Over => {}
         }
-        Ok(())
+        Ok(None)
     }
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
 }
 
 async fn blocking(act: impl FnOnce() -> devstack::Result<()> + Send + 'static) -> Result<()> {

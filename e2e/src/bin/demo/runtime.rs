@@ -1,7 +1,7 @@
 //! The container runtime of the demo: what the Menu API prints becomes a pod's log, rotated as on a node.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,13 +33,13 @@ pub(crate) fn pods(directory: &Path) -> PathBuf {
 }
 
 impl Runtime {
-    /// Follows `output`, which is being written, into the pod's log below `directory`.
-    pub(crate) fn start(directory: &Path, output: &Path) -> Result<Self> {
+    /// Follows `output`, which is being written, from this byte on into the pod's log below `directory`.
+    pub(crate) fn start(directory: &Path, output: &Path, from: u64) -> Result<Self> {
         let folder = pods(directory).join(POD).join(CONTAINER);
         fs::create_dir_all(&folder).context("make the folder of the pod's log")?;
         let is_stopped = Arc::new(AtomicBool::new(false));
         let (stop, output) = (Arc::clone(&is_stopped), output.to_owned());
-        let thread = std::thread::spawn(move || follow(&folder, &output, &stop));
+        let thread = std::thread::spawn(move || follow(&folder, &output, from, &stop));
         Ok(Self { is_stopped, thread })
     }
 
@@ -51,8 +51,10 @@ impl Runtime {
 }
 
 #[allow(clippy::disallowed_methods, reason = "a thread of its own, which follows a file")]
-fn follow(folder: &Path, output: &Path, stop: &AtomicBool) -> Result<u64> {
-    let mut lines = BufReader::new(File::open(output).context("open the output of the service")?);
+fn follow(folder: &Path, output: &Path, from: u64, stop: &AtomicBool) -> Result<u64> {
+    let mut output = File::open(output).context("open the output of the service")?;
+    output.seek(SeekFrom::Start(from)).context("seek in the output of the service")?;
+    let mut lines = BufReader::new(output);
     let (path, mut line, mut written) = (folder.join("0.log"), Vec::new(), 0u64);
     let mut log = open(&path)?;
     loop {
