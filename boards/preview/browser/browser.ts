@@ -5,7 +5,7 @@ import { existsSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import puppeteer, { type Browser, type Page } from 'puppeteer-core';
+import puppeteer, { type Browser, type LaunchOptions, type Page } from 'puppeteer-core';
 
 /** Where a browser is looked for. */
 const PLACES = [process.env['CHROMIUM'] ?? '', '/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
@@ -37,14 +37,19 @@ export function findBrowser(): string | undefined {
   return PLACES.find((place) => place !== '' && existsSync(place));
 }
 
-/** Starts a browser with a profile of its own; it is removed at the end. @throws Error when there is none */
-export async function withBrowser<T>(use: (browser: Browser) => Promise<T>): Promise<T> {
+/** How a browser is started with the given profile. @throws Error when there is none */
+export function launchOptions(userDataDir: string): LaunchOptions {
   const executablePath = findBrowser();
   if (!executablePath) {
     throw new Error('no Chromium found; install it, or name its program in CHROMIUM');
   }
+  return { executablePath, headless: true, args: FLAGS, userDataDir };
+}
+
+/** Starts a browser with a profile of its own; it is removed at the end. @throws Error when there is none */
+export async function withBrowser<T>(use: (browser: Browser) => Promise<T>): Promise<T> {
   const userDataDir = await mkdtemp(join(tmpdir(), 'boards-browser-'));
-  const browser = await puppeteer.launch({ executablePath, headless: true, args: FLAGS, userDataDir });
+  const browser = await puppeteer.launch(launchOptions(userDataDir));
   try {
     return await use(browser);
   } finally {

@@ -1,7 +1,6 @@
 /**
  * A plot with Grafana's axes whose area is drawn by hand, for the panels that Grafana does not publish.
  */
-import { FieldType, type DataFrame } from '@grafana/data';
 import { Portal, UPlotChart, UPlotConfigBuilder, VizTooltipContainer } from '@grafana/ui';
 import { useLayoutEffect, useMemo, useRef, useState, type ReactNode } from 'react';
 import type uPlot from 'uplot';
@@ -77,18 +76,3 @@ export function CanvasPlot({ width, height, timeZone, configure, draw, tooltip, 
 
 /** The plot wants data; what is drawn comes from `draw`. */
 const DUMMY: uPlot.AlignedData = [[0, 1]];
-
-/** The start of each stretch of a time column, and its end: the next start, or the range's end. */
-export function timeEdges(frame: DataFrame, end: number): Array<[from: number, to: number]> {
-  const times = (frame.fields.find((field) => field.type === FieldType.time)?.values ?? []) as number[];
-  return times.map((time, index) => [time, times[index + 1] ?? Math.max(end, time)]);
-}
-
-/** The usual distance between samples: the median of the steps, or the time column's own interval. */
-export function usualStep(times: number[], interval?: number | null): number {
-  if (interval) {
-    return interval;
-  }
-  const steps = times.slice(1).map((time, index) => time - (times[index] ?? 0)).sort((a, b) => a - b);
-  return steps[Math.floor(steps.length / 2)] ?? 60_000;
-}

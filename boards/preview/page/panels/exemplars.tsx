@@ -3,7 +3,8 @@
  */
 import { dateTimeFormat, type DataFrame } from '@grafana/data';
 import { EventsCanvas, Toggletip, type UPlotConfigBuilder } from '@grafana/ui';
-import { useCallback } from 'react';
+import { useCallback, useLayoutEffect, useRef } from 'react';
+import type uPlot from 'uplot';
 import { dataLink, type Cell, type PrometheusSource } from '../../query/index.ts';
 import type { PanelProps } from './panel.ts';
 
@@ -14,16 +15,25 @@ interface Props extends Pick<PanelProps, 'context' | 'theme' | 'timeZone'> {
 
 /** Draws exemplars at their time and value, on the first axis. A value beyond the axis stands at its edge. */
 export function ExemplarMarks({ config, exemplars, context, theme, timeZone }: Props) {
+  const plot = useRef<uPlot | null>(null);
+  useLayoutEffect(() => {
+    config.addHook('init', (u) => {
+      plot.current = u;
+    });
+  }, [config]);
   const toCoordinates = useCallback(
     (frame: DataFrame, row: number) => {
       const time: unknown = frame.fields.find((field) => field.name === 'Time')?.values[row];
       const value: unknown = frame.fields.find((field) => field.name === 'Value')?.values[row];
-      if (typeof time !== 'number' || typeof value !== 'number') {
+      const [xKey, yKey] = config.scaleKeys;
+      const u = plot.current;
+      const { min, max } = u?.scales[yKey] ?? {};
+      if (!u || typeof time !== 'number' || typeof value !== 'number' || typeof min !== 'number' || typeof max !== 'number') {
         return undefined;
       }
-      const scale = config.scales.find((each) => each.props.scaleKey === config.scaleKeys[1]);
-      const { min, max } = scale?.props ?? {};
-      return { x: time, y: Math.min(max ?? Infinity, Math.max(min ?? -Infinity, value)) };
+      const x = u.valToPos(time, xKey);
+      const isInSight = x >= 0 && x <= u.over.clientWidth;
+      return isInSight ? { x, y: u.valToPos(Math.min(max, Math.max(min, value)), yKey) } : undefined;
     },
     [config],
   );
@@ -50,9 +60,7 @@ export function ExemplarMarks({ config, exemplars, context, theme, timeZone }: P
     ),
     [context, theme, timeZone],
   );
-  if (exemplars.length === 0) {
-    return null;
-  }
+  // It has to be there before the plot is, or it never learns of it; so it is drawn without exemplars too.
   return <EventsCanvas id="exemplars" config={config} events={exemplars} renderEventMarker={renderMark} mapEventToXYCoords={toCoordinates} />;
 }
 

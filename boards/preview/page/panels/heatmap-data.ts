@@ -1,8 +1,9 @@
 /**
  * The cells of a heatmap, whichever way the frames spell them.
  */
-import { FieldType, type DataFrame } from '@grafana/data';
-import { usualStep } from './canvas-plot.tsx';
+import type { DataFrame } from '@grafana/data';
+import type { FieldKind } from '../../query/index.ts';
+import { usualStep } from './time-steps.ts';
 
 /** A coloured rectangle: a stretch of time by a stretch of the y axis. */
 export interface HeatCell {
@@ -25,7 +26,7 @@ export interface Heat {
 /** Reads either one column for each bucket, or (xMax, yMin, yMax, count). */
 export function heatOf(frames: DataFrame[]): Heat {
   const frame = frames[0];
-  const time = frame?.fields.find((field) => field.type === FieldType.time);
+  const time = frame?.fields.find((field) => (field.type as FieldKind) === 'time');
   if (!frame || !time) {
     return { cells: [], rows: [] };
   }
@@ -44,7 +45,7 @@ export function heatOf(frames: DataFrame[]): Heat {
     }));
     return { cells, rows: [] };
   }
-  const buckets = frames.flatMap((each) => each.fields.filter((field) => field.type === FieldType.number));
+  const buckets = frames.flatMap((each) => each.fields.filter((field) => (field.type as FieldKind) === 'number'));
   const step = usualStep(times, time.config.interval);
   const cells = buckets.flatMap((bucket, row) =>
     times.flatMap((at, index) => {

@@ -1,7 +1,8 @@
 /**
  * The rows of a logs panel. Columns are those of the ClickHouse plugin's logs format, found by name, else by type.
  */
-import { FieldType, type DataFrame, type Field } from '@grafana/data';
+import type { DataFrame, Field } from '@grafana/data';
+import type { FieldKind } from '../../query/index.ts';
 
 /** One line. */
 export interface LogRow {
@@ -20,8 +21,8 @@ const LEVEL = ['level', 'severity', 'severitytext', 'detected_level'];
 export function logRows(frames: DataFrame[], ascending: boolean): LogRow[] {
   const rows = frames.flatMap((frame) => {
     const named = (names: string[]) => frame.fields.find((field) => names.includes(field.name.toLowerCase()));
-    const time = named(['timestamp', 'time']) ?? frame.fields.find((field) => field.type === FieldType.time);
-    const body = named(BODY) ?? frame.fields.find((field) => field.type === FieldType.string);
+    const time = named(['timestamp', 'time']) ?? frame.fields.find((field) => (field.type as FieldKind) === 'time');
+    const body = named(BODY) ?? frame.fields.find((field) => (field.type as FieldKind) === 'string');
     const level = named(LEVEL);
     const others = frame.fields.filter((field) => field !== time && field !== body);
     return Array.from({ length: frame.length }, (_, row) => ({

@@ -7,8 +7,9 @@ import { VizLayout, VizLegend, VizTooltipContent, VizTooltipHeader, VizTooltipWr
 import { useCallback, useMemo } from 'react';
 import type uPlot from 'uplot';
 import { optionsOf } from '../defaults.ts';
-import { CanvasPlot, usualStep } from './canvas-plot.tsx';
+import { CanvasPlot } from './canvas-plot.tsx';
 import type { PanelProps } from './panel.ts';
+import { usualStep } from './time-steps.ts';
 
 interface Options {
   showValue: 'auto' | 'always' | 'never';
