@@ -138,7 +138,7 @@ async fn stored(line: &Line, signal: Signal) -> Result<u64> {
         Signal::Metrics => {
             // A histogram point becomes a sample of each bucket, of the sum and of the count: count the counts.
             let points =
-                r#"sum(count_over_time({__name__=~".+",__name__!~".+_bucket|.+_sum|target_info"}[1h]))"#;
+                r#"sum(count_over_time({job="menu-load",__name__!~".+_bucket|.+_sum|target_info"}[1h]))"#;
             Ok(whole(line.mimir().number(points).await?))
         }
     }
