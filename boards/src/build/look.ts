@@ -18,6 +18,8 @@ export const GOOD = "#1a9e77";
 export const AMBER = "#e6a817";
 export const BAD = "#d1495b";
 export const UNKNOWN = "#8e8e99";
+/** Of numbers that are neither good nor bad. */
+export const NEUTRAL = "#5b8ff9";
 
 /** Of HTTP status classes and of single statuses; by these names on every board. */
 export const STATUS_COLORS: Record<string, string> = {
@@ -41,7 +43,7 @@ export const NO_DATA = "no data";
 export function thresholds(objective: Objective | undefined): ThresholdsConfigBuilder {
   const builder = new ThresholdsConfigBuilder().mode(ThresholdsMode.Absolute);
   if (!objective) {
-    return builder.steps([{ value: null, color: "blue" }]);
+    return builder.steps([{ value: null, color: NEUTRAL }]);
   }
   const { better, amber, red } = objective;
   if (better === "lower") {

@@ -1,7 +1,13 @@
 /** Panels as our boards have them: each with its meaning as description, thresholds by objective, and a look for "nothing known". */
 import type { Builder, Dataquery } from "@grafana/grafana-foundation-sdk/cog";
 import * as common from "@grafana/grafana-foundation-sdk/common";
-import { DashboardLinkBuilder, type DataTransformerConfig, DashboardLinkType } from "@grafana/grafana-foundation-sdk/dashboard";
+import {
+  DashboardLinkBuilder,
+  DashboardLinkType,
+  type DataTransformerConfig,
+  FieldColorBuilder,
+  FieldColorModeId,
+} from "@grafana/grafana-foundation-sdk/dashboard";
 import { PanelBuilder as BarGauge } from "@grafana/grafana-foundation-sdk/bargauge";
 import { PanelBuilder as Gauge } from "@grafana/grafana-foundation-sdk/gauge";
 import { PanelBuilder as Stat } from "@grafana/grafana-foundation-sdk/stat";
@@ -11,7 +17,7 @@ import { PanelBuilder as TimeSeries } from "@grafana/grafana-foundation-sdk/time
 
 import { metric } from "../semantic/index.ts";
 import type { Metric } from "../semantic/types.ts";
-import { NO_DATA, byThreshold, palette, thresholds, unknownAs } from "./look.ts";
+import { NEUTRAL, NO_DATA, byThreshold, palette, thresholds, unknownAs } from "./look.ts";
 import { CLICKHOUSE, MIMIR, ch, instant } from "./targets.ts";
 
 /** What a panel says of itself. */
@@ -153,7 +159,7 @@ export function barGauge(meaning: Meaning, target: Builder<Dataquery>, datasourc
     .datasource(datasource)
     .withTarget(target)
     .thresholds(thresholds(undefined))
-    .colorScheme(palette())
+    .colorScheme(new FieldColorBuilder().mode(FieldColorModeId.Fixed).fixedColor(NEUTRAL))
     .reduceOptions(new common.ReduceDataOptionsBuilder().calcs(["lastNotNull"]).fields("").values(true))
     .orientation(common.VizOrientation.Horizontal)
     .displayMode("basic" as common.BarGaugeDisplayMode)

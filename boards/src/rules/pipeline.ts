@@ -125,7 +125,7 @@ const TRUST: Alert[] = [
     severity: "page",
     summary: "{{ $labels.topic }}: {{ $value | printf \"%.0f\" }} committed records are missing or stored twice",
     description: "A promise is broken, or somebody changed the table. `hub-consumer replay` stores what is missing.",
-    panel: [BOARD, "Audit: missing or doubled"],
+    panel: [BOARD, "Audit residual"],
   }),
   platform({
     name: "AuditStale",
@@ -133,7 +133,7 @@ const TRUST: Alert[] = [
     severity: "ticket",
     summary: "the last audit ended {{ $value | humanizeDuration }} ago",
     description: "Nobody knows whether what was committed is stored.",
-    panel: [BOARD, "Audit: missing or doubled"],
+    panel: [BOARD, "Audit residual"],
   }),
   platform({
     name: "CompletenessLow",
@@ -144,7 +144,7 @@ const TRUST: Alert[] = [
     severity: "ticket",
     summary: "only {{ $value | humanizePercentage }} of what senders were told is safe has been stored, and nothing is behind",
     description: "By the programs' own counters. Run `hub-consumer audit`: it counts exactly.",
-    panel: [BOARD, "Stored of what was acked"],
+    panel: [BOARD, "Stored ÷ acked"],
   }),
   platform({
     name: "SinkFailing",

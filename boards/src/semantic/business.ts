@@ -119,7 +119,7 @@ export const BUSINESS: Metric[] = [
   },
   {
     id: "lost_revenue_outage",
-    title: "Lost revenue by failed menus (estimate)",
+    title: "Lost by failed menus (estimate)",
     audience: "business",
     owner: "Finance",
     unit: "currencyUSD",
@@ -135,7 +135,7 @@ export const BUSINESS: Metric[] = [
   },
   {
     id: "lost_revenue_unavailable",
-    title: "Lost revenue by unavailable items (estimate)",
+    title: "Lost by unavailable items (estimate)",
     audience: "business",
     owner: "Restaurant partners",
     unit: "currencyUSD",

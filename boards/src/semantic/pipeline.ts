@@ -47,7 +47,7 @@ export const PIPELINE_METRICS: Metric[] = [
   },
   {
     id: "completeness",
-    title: "Stored of what was acked",
+    title: "Stored ÷ acked",
     audience: "pipeline",
     owner: "Platform",
     unit: "percentunit",
@@ -61,7 +61,7 @@ export const PIPELINE_METRICS: Metric[] = [
   },
   {
     id: "audit_residual",
-    title: "Audit: missing or doubled",
+    title: "Audit residual",
     audience: "pipeline",
     owner: "Platform",
     unit: "none",

@@ -106,7 +106,7 @@ export function unservedIds() {
 /** What failures and unavailable items are estimated to cost, over time. */
 export function revenueAtRisk() {
   const meaning: Meaning = {
-    title: "Lost revenue by cause (estimate)",
+    title: "Lost by cause, over time (estimate)",
     definition: "The two estimates of this row over time: failed menus, and views of unavailable items",
     source: "request lines of the log joined with the menu as of each minute",
     caveat: "an estimate: the order rate is an assumption of yours, a variable of this board",

@@ -63,7 +63,7 @@ export function latencyHeatmap() {
     .description(description(meaning))
     .datasource(MIMIR)
     .withTarget(
-      buckets(`sum by (le) (increase(span_duration_seconds_bucket{${SERVICE},span_kind="SERVER"}[$__rate_interval]))`),
+      buckets(`sum by (le) (increase(span_duration_seconds_bucket{${SERVICE},span_kind="server"}[$__rate_interval]))`),
     )
     .calculate(false)
     .cellGap(1)
@@ -228,6 +228,6 @@ export function spanRate() {
     caveat: "with sampling it would be too small; the service samples everything",
     ifRed: "compare with *Requests a second*, which comes from the log: they differ when traces are missing",
   };
-  const expression = `sum by (route, status_class) (rate(span_duration_seconds_count{${SERVICE},span_kind="SERVER"}[$__rate_interval]))`;
+  const expression = `sum by (route, status_class) (rate(span_duration_seconds_count{${SERVICE},span_kind="server"}[$__rate_interval]))`;
   return lines(meaning, MIMIR, range(expression, "{{route}} {{status_class}}")).unit("reqps");
 }
