@@ -5,7 +5,7 @@
  */
 import { build, type Plugin } from 'esbuild';
 import { cp, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { bundleFolder, PACKAGE, readArguments } from './arguments.ts';
 
@@ -40,17 +40,33 @@ export async function bundle(folder: string): Promise<string> {
     minify: true,
     jsx: 'automatic',
     define: { 'process.env.NODE_ENV': '"production"' },
-    loader: { '.woff2': 'file', '.woff': 'file', '.svg': 'dataurl', '.png': 'dataurl' },
-    assetNames: 'fonts/[name]-[hash]',
+    loader: { '.svg': 'dataurl', '.png': 'dataurl' },
     legalComments: 'linked',
     logLevel: 'warning',
     plugins: [stubs],
   });
   // Grafana's components fetch their icons from below `window.__grafana_public_path__`.
   await cp(join(PACKAGE, 'node_modules/@grafana/ui/dist/public/img'), join(folder, 'public/build/img'), { recursive: true });
+  await addFonts(join(folder, 'public/fonts'));
   await addIcons(join(folder, 'public/build/img/icons/unicons'));
   await writeFile(join(folder, 'index.html'), INDEX);
   return folder;
+}
+
+/** The fonts under the names by which Grafana's style asks for them. Grafana's package has none. */
+const FONTS: Array<[source: string, name: string]> = [
+  ['inter/files/inter-latin-400-normal.woff2', 'inter/Inter-Regular.woff2'],
+  ['inter/files/inter-latin-500-normal.woff2', 'inter/Inter-Medium.woff2'],
+  ['inter/files/inter-latin-400-italic.woff2', 'inter/Inter-Italic.woff2'],
+  ['inter/files/inter-latin-500-italic.woff2', 'inter/Inter-MediumItalic.woff2'],
+  ['roboto-mono/files/roboto-mono-latin-400-normal.woff2', 'roboto/L0xTDF4xlVMF-BfR8bXMIhJHg45mwgGEFl0_3vrtSM1J-gEPT5Ese6hmHSh0mQ.woff2'],
+];
+
+async function addFonts(folder: string): Promise<void> {
+  for (const [source, name] of FONTS) {
+    await mkdir(dirname(join(folder, name)), { recursive: true });
+    await cp(join(PACKAGE, 'node_modules/@fontsource', source), join(folder, name));
+  }
 }
 
 /** Icons that Grafana's components ask for and its package leaves out. */

@@ -69,7 +69,7 @@ test('a statement reaches ClickHouse read-only and bounded, whatever is asked fo
   assert.equal((await ask('POST', path, {}, 'SELECT 0 AS affected')).status, 200);
   const [asked = ''] = stores.asked;
   const parameters = new URL(asked.split(' ')[1] ?? '', 'http://x').searchParams;
-  assert.deepEqual(Object.fromEntries(parameters), { default_format: 'JSONCompact', database: 'otel', readonly: '2', max_execution_time: '30' });
+  assert.deepEqual(Object.fromEntries(parameters), { default_format: 'JSONCompact', database: 'otel', readonly: '1', max_execution_time: '30' });
   assert.equal((await ask('GET', '/api/clickhouse?query=SELECT+1')).status, 405);
   const failed = await ask('POST', '/api/clickhouse', {}, 'SELECT x FROM nowhere');
   assert.deepEqual([failed.status, failed.text], [404, 'Code: 60. DB::Exception: no such table']);

@@ -46,8 +46,9 @@ export async function askClickHouse({ clickhouse }: Stores, request: IncomingMes
     }
   }
   url.searchParams.set('database', clickhouse.database);
-  // 2 forbids writing and DDL; it lets a statement choose settings, but not this one.
-  url.searchParams.set('readonly', '2');
+  // 1 forbids writing, a `SETTINGS` clause that lifts the limit below, and table functions that read files or other
+  // servers; 2 would allow both.
+  url.searchParams.set('readonly', '1');
   url.searchParams.set('max_execution_time', String(LONGEST_QUERY));
   const headers: Record<string, string> = { 'content-type': 'text/plain; charset=utf-8' };
   if (clickhouse.user) {
