@@ -41,14 +41,18 @@ function App() {
       <GlobalStyles />
       {error && <Problem text={error.message} />}
       {config && !uid && <BoardList boards={config.boards} onToggleTheme={toggleTheme} />}
-      {config && uid && <BoardPage uid={decodeURIComponent(uid)} config={config} theme={theme} onToggleTheme={toggleTheme} />}
+      {config && uid && (
+        <BoardPage uid={decodeURIComponent(uid)} config={config} theme={theme} onToggleTheme={toggleTheme} />
+      )}
       <PortalContainer />
     </ThemeContext.Provider>
   );
 }
 
 function loadFonts(): Promise<unknown> {
-  return Promise.all(['400 14px Inter', '500 14px Inter', '400 14px "Roboto Mono"'].map((font) => document.fonts.load(font)));
+  return Promise.all(
+    ['400 14px Inter', '500 14px Inter', '400 14px "Roboto Mono"'].map((font) => document.fonts.load(font)),
+  );
 }
 
 function firstTheme(): Theme {

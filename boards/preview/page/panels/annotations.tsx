@@ -28,27 +28,29 @@ export function AnnotationMarks({ config, annotations, theme, timeZone }: Props)
   const bottom = (u.bbox.top + u.bbox.height) / devicePixelRatio;
   return (
     <>
-      {annotations.filter((each) => isInSight(u, each)).map((annotation, index) => {
-        const x = Math.max(0, u.valToPos(annotation.time, 'x'));
-        const color = theme.visualization.getColorByName(annotation.color);
-        return (
-          <Tooltip key={index} content={<Text annotation={annotation} timeZone={timeZone} />}>
-            <div
-              data-testid="annotation"
-              style={{
-                position: 'absolute',
-                left: left + x - 5,
-                top: bottom,
-                borderLeft: '5px solid transparent',
-                borderRight: '5px solid transparent',
-                borderBottom: `6px solid ${color}`,
-                cursor: 'help',
-                zIndex: 1,
-              }}
-            />
-          </Tooltip>
-        );
-      })}
+      {annotations
+        .filter((each) => isInSight(u, each))
+        .map((annotation, index) => {
+          const x = Math.max(0, u.valToPos(annotation.time, 'x'));
+          const color = theme.visualization.getColorByName(annotation.color);
+          return (
+            <Tooltip key={index} content={<Text annotation={annotation} timeZone={timeZone} />}>
+              <div
+                data-testid="annotation"
+                style={{
+                  position: 'absolute',
+                  left: left + x - 5,
+                  top: bottom,
+                  borderLeft: '5px solid transparent',
+                  borderRight: '5px solid transparent',
+                  borderBottom: `6px solid ${color}`,
+                  cursor: 'help',
+                  zIndex: 1,
+                }}
+              />
+            </Tooltip>
+          );
+        })}
     </>
   );
 }
