@@ -24,5 +24,9 @@ export function readArguments<T extends Known>(known: T) {
 
 /** Where the bundle lies: what is given, else `BOARDS_BUNDLE`, else a folder in the user's cache. */
 export function bundleFolder(given?: string): string {
-  return given ?? process.env['BOARDS_BUNDLE'] ?? join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'eventline-boards');
+  return (
+    given ??
+    process.env['BOARDS_BUNDLE'] ??
+    join(process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'), 'eventline-boards')
+  );
 }

@@ -23,7 +23,10 @@ export function storesFromEnvironment(environment: NodeJS.ProcessEnv = process.e
       user: environment['CLICKHOUSE_USER'],
       password: environment['CLICKHOUSE_PASSWORD'],
     },
-    mimir: { url: environment['MIMIR_URL'] ?? 'http://127.0.0.1:9009', tenant: environment['MIMIR_TENANT'] ?? 'anonymous' },
+    mimir: {
+      url: environment['MIMIR_URL'] ?? 'http://127.0.0.1:9009',
+      tenant: environment['MIMIR_TENANT'] ?? 'anonymous',
+    },
     scrapeInterval: parseDuration(environment['SCRAPE_INTERVAL'] ?? '10s') ?? 10_000,
   };
 }

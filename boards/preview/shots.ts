@@ -48,8 +48,12 @@ async function take(browser: Browser, base: string, { uid, width, theme }: Shot,
     const panels = await settled(page);
     const file = join(out, `${uid}-${theme}-${width}.png`);
     await page.screenshot({ path: file as `${string}.png` });
-    const problem = await page.$$eval('[data-testid="problem"]', (found) => found.map((each) => each.textContent ?? ''));
-    console.log(`${file}: ${panels.length} panels, ${panels.filter(({ state }) => state === 'empty').length} without data`);
+    const problem = await page.$$eval('[data-testid="problem"]', (found) =>
+      found.map((each) => each.textContent ?? ''),
+    );
+    console.log(
+      `${file}: ${panels.length} panels, ${panels.filter(({ state }) => state === 'empty').length} without data`,
+    );
     const page_errors = problem.map((error) => ({ id: 0, type: 'page', title: 'page', state: 'error', error }));
     return [...page_errors, ...panels.filter(({ state }) => state === 'error' || state === 'unknown')];
   } finally {
@@ -84,7 +88,9 @@ async function main(base: string): Promise<number> {
       for (const theme of themes) {
         for (const width of widths) {
           const broken = await take(browser, base, { uid, theme, width }, out);
-          broken.forEach(({ id, title, error, type, state }) => console.error(`${uid}: panel ${id} "${title}" (${type}): ${error || state}`));
+          broken.forEach(({ id, title, error, type, state }) =>
+            console.error(`${uid}: panel ${id} "${title}" (${type}): ${error || state}`),
+          );
           failed += broken.length;
         }
       }
@@ -98,7 +104,12 @@ async function ownServer() {
   if (!existsSync(join(folder, 'index.html'))) {
     await bundle(folder);
   }
-  return startServer({ port: 0, bundle: folder, dashboards: resolve(String(values.dashboards)), stores: storesFromEnvironment() });
+  return startServer({
+    port: 0,
+    bundle: folder,
+    dashboards: resolve(String(values.dashboards)),
+    stores: storesFromEnvironment(),
+  });
 }
 
 if (values.url) {

@@ -51,7 +51,11 @@ before(async () => {
     port: 0,
     bundle: await bundle(join(folder, 'bundle')),
     dashboards: folder,
-    stores: { clickhouse: { url: stores.url, database: 'otel' }, mimir: { url: stores.url, tenant: 'demo' }, scrapeInterval: 10_000 },
+    stores: {
+      clickhouse: { url: stores.url, database: 'otel' },
+      mimir: { url: stores.url, tenant: 'demo' },
+      scrapeInterval: 10_000,
+    },
   });
   assert.ok(findBrowser(), 'no Chromium found; install it, or name its program in CHROMIUM');
   browser = await puppeteer.launch(launchOptions(join(folder, 'profile')));
@@ -73,7 +77,8 @@ async function open(search = ''): Promise<{ page: Page; panels: PanelReport[] }>
   return { page, panels: await openBoard(page, `${server.url}/d/sample?refresh=${search}`) };
 }
 
-const textOf = (page: Page, title: string) => page.$eval(`[data-panel-title="${title}"]`, (element) => (element as HTMLElement).innerText.replace(/\s+/g, ' '));
+const textOf = (page: Page, title: string) =>
+  page.$eval(`[data-panel-title="${title}"]`, (element) => (element as HTMLElement).innerText.replace(/\s+/g, ' '));
 
 test('every panel draws, and zero, nothing and an error look different', async () => {
   const { page, panels } = await open();
@@ -82,20 +87,36 @@ test('every panel draws, and zero, nothing and an error look different', async (
   assert.match(await textOf(page, 'Affected requests'), /requests 0$/);
   assert.match(await textOf(page, 'Nothing measured'), /not measured yet$/);
   assert.match(await textOf(page, 'Apdex'), /0\.87/);
-  assert.match(await textOf(page, 'Requests of All'), /requests item 31(\.0)? req\/s 31(\.0)? req\/s requests list 51(\.0)? req\/s/);
+  assert.match(
+    await textOf(page, 'Requests of All'),
+    /requests item 31(\.0)? req\/s 31(\.0)? req\/s requests list 51(\.0)? req\/s/,
+  );
   assert.match(await textOf(page, 'Items'), /Margherita Pizza \$12\.99 290 12%/);
   assert.match(await textOf(page, 'Concentration'), /Sakura Sushi 58%/);
   assert.match(await textOf(page, 'Alerts'), /MenuBurn page firing for an hour · runbook the menu fails$/);
+  assert.match(await textOf(page, 'Broken query'), /The query failed$/);
   assert.match(await textOf(page, 'Not known'), /no panel of type "geomap"/);
-  assert.match(panels.find(({ title }) => title === 'Broken query')?.error ?? '', /^panel \d+ "Broken query", query A: Code: 60/);
+  assert.match(
+    panels.find(({ title }) => title === 'Broken query')?.error ?? '',
+    /^panel \d+ "Broken query", query A: Code: 60/,
+  );
   assert.deepEqual(scriptErrors, []);
-  assert.match(await page.$eval('[data-testid="preview-notice"]', (element) => element.textContent ?? ''), /not Grafana/);
+  assert.match(
+    await page.$eval('[data-testid="preview-notice"]', (element) => element.textContent ?? ''),
+    /not Grafana/,
+  );
   await page.close();
 });
 
 test('graphs are painted, and hovering one tells its values', async () => {
   const { page } = await open();
-  for (const title of ['Requests of All', 'By status class, stacked', 'Bad minutes by route', 'Latency', 'What customers saw']) {
+  for (const title of [
+    'Requests of All',
+    'By status class, stacked',
+    'Bad minutes by route',
+    'Latency',
+    'What customers saw',
+  ]) {
     // Axes and their texts are grey; what has a colour is data.
     const colored = await page.$eval(`[data-panel-title="${title}"] canvas`, (element) => {
       const canvas = element as HTMLCanvasElement;
@@ -113,12 +134,18 @@ test('graphs are painted, and hovering one tells its values', async () => {
   const box = await over?.boundingBox();
   assert.ok(box);
   await page.mouse.move(box.x + box.width - 3, box.y + box.height / 2);
-  await page.waitForFunction(() => /51(\.0)? req\/s/.test(document.querySelector('[id="grafana-portal-container"]')?.textContent ?? ''), { timeout: 5000 });
+  await page.waitForFunction(
+    () => /51(\.0)? req\/s/.test(document.querySelector('[id="grafana-portal-container"]')?.textContent ?? ''),
+    { timeout: 5000 },
+  );
 
   const timeline = await (await page.$('[data-panel-title="Bad minutes by route"] .u-over'))?.boundingBox();
   assert.ok(timeline);
   await page.mouse.move(timeline.x + timeline.width - 5, timeline.y + 5);
-  await page.waitForFunction(() => /bad item.*bad/.test(document.querySelector('[id="grafana-portal-container"]')?.textContent ?? ''), { timeout: 5000 });
+  await page.waitForFunction(
+    () => /bad item.*bad/.test(document.querySelector('[id="grafana-portal-container"]')?.textContent ?? ''),
+    { timeout: 5000 },
+  );
   await page.close();
 });
 
@@ -135,7 +162,9 @@ test('a dragged range becomes the range of the board', async () => {
   const hours = (Number(parameters.get('to')) - Number(parameters.get('from'))) / 3_600_000;
   assert.ok(hours > 2.9 && hours < 3.1, `half of six hours were selected, the range is ${hours} h`);
   await settled(page);
-  assert.ok(stores.asked.some((each) => each.includes(`toDateTime(${Math.floor(Number(parameters.get('from')) / 1000)})`)));
+  assert.ok(
+    stores.asked.some((each) => each.includes(`toDateTime(${Math.floor(Number(parameters.get('from')) / 1000)})`)),
+  );
   await page.close();
 });
 
@@ -165,9 +194,12 @@ test('choosing a value asks again and is kept in the address', async () => {
 
 test('links lead from a cell, a log line, an exemplar and a panel to boards of the preview', async () => {
   const { page } = await open('&from=now-6h&to=now');
-  const links = (selector: string) => page.$$eval(selector, (found) => found.map((element) => element.getAttribute('href')));
+  const links = (selector: string) =>
+    page.$$eval(selector, (found) => found.map((element) => element.getAttribute('href')));
   assert.deepEqual(await links('[data-panel-title="Items"] a'), ['/d/sample?var-item=1', '/d/sample?var-item=5']);
-  assert.deepEqual(await links('[data-panel-title="Menu success"] [data-testid="panel-link"]'), ['/d/sample?from=now-6h&to=now']);
+  assert.deepEqual(await links('[data-panel-title="Menu success"] [data-testid="panel-link"]'), [
+    '/d/sample?from=now-6h&to=now',
+  ]);
   assert.deepEqual(await links('[data-testid="board-link"]'), [
     '/d/slo?from=now-6h&to=now&var-datasource=mimir&var-ch=clickhouse&var-route=%24__all&var-order_rate=3',
   ]);
@@ -181,7 +213,8 @@ test('links lead from a cell, a log line, an exemplar and a panel to boards of t
 
 test('annotations mark their time, and can be switched off', async () => {
   const { page } = await open();
-  const marks = () => page.$$eval('[data-panel-title="Requests of All"] [data-testid="annotation"]', (found) => found.length);
+  const marks = () =>
+    page.$$eval('[data-panel-title="Requests of All"] [data-testid="annotation"]', (found) => found.length);
   await page.waitForSelector('[data-testid="annotation"]', { timeout: 5000 });
   assert.equal(await marks(), 1);
   await page.click('xpath///label[contains(., "Restarts")]');
@@ -201,19 +234,27 @@ test('a trace is drawn as a tree, and its spans open', async () => {
 test('a row that is folded away asks nothing, and what follows moves up', async () => {
   const { page } = await open();
   await page.click('xpath///button[contains(., "Evidence")]');
-  await page.waitForFunction(() => document.querySelector('[data-panel-title="Log lines"]') === null, { timeout: 5000 });
+  await page.waitForFunction(() => document.querySelector('[data-panel-title="Log lines"]') === null, {
+    timeout: 5000,
+  });
   stores.asked.length = 0;
   await page.click('[data-testid="data-testid RefreshPicker run button"]');
   await new Promise((resolve) => setTimeout(resolve, 300));
   await settled(page);
-  assert.ok(stores.asked.some((each) => each.includes('AS success')), 'panels in sight ask again');
+  assert.ok(
+    stores.asked.some((each) => each.includes('AS success')),
+    'panels in sight ask again',
+  );
   assert.ok(!stores.asked.some((each) => each.includes('AS body')), 'folded ones do not');
   await page.close();
 });
 
 test('one panel can be seen alone, and a kiosk has no header', async () => {
   const { page, panels } = await open('&viewPanel=6&kiosk');
-  assert.deepEqual(panels.map(({ title }) => title), ['Requests of All']);
+  assert.deepEqual(
+    panels.map(({ title }) => title),
+    ['Requests of All'],
+  );
   assert.equal(await page.$('[data-testid="preview-notice"]'), null);
   await page.close();
 });
@@ -222,7 +263,10 @@ test('a store that is away is an error on its panels only', async () => {
   stores.fail.pattern = /AS success|label_replace/;
   const { page, panels } = await open();
   delete stores.fail.pattern;
-  assert.deepEqual(panels.filter(({ state }) => state === 'error').map(({ title }) => title), ['Menu success', 'Latency', 'Broken query']);
+  assert.deepEqual(
+    panels.filter(({ state }) => state === 'error').map(({ title }) => title),
+    ['Menu success', 'Latency', 'Broken query'],
+  );
   await page.close();
 });
 
@@ -231,6 +275,10 @@ test('light and dark are a click apart', async () => {
   const background = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
   const light = await background();
   await page.click('[aria-label="theme"]');
-  await page.waitForFunction((before) => getComputedStyle(document.body).backgroundColor !== before, { timeout: 5000 }, light);
+  await page.waitForFunction(
+    (before) => getComputedStyle(document.body).backgroundColor !== before,
+    { timeout: 5000 },
+    light,
+  );
   await page.close();
 });

@@ -1,24 +1,58 @@
 /**
  * From the frames of queries to the frames of a panel: transformations, then units, thresholds, mappings and links.
  */
-import { applyFieldOverrides, transformDataFrame, type DataFrame, type GrafanaTheme2, type InterpolateFunction, type ScopedVars } from '@grafana/data';
+import {
+  applyFieldOverrides,
+  transformDataFrame,
+  type DataFrame,
+  type GrafanaTheme2,
+  type InterpolateFunction,
+  type ScopedVars,
+} from '@grafana/data';
 import { firstValueFrom } from 'rxjs';
-import { firstOf, builtInLookup, interpolate, lookupIn, variableLookup, type Cell, type Lookup, type Panel, type QueryContext, type Resolved, type Value } from '../query/index.ts';
+import {
+  firstOf,
+  builtInLookup,
+  interpolate,
+  lookupIn,
+  variableLookup,
+  type Cell,
+  type Lookup,
+  type Panel,
+  type QueryContext,
+  type Resolved,
+  type Value,
+} from '../query/index.ts';
 import { fieldConfigOf } from './defaults.ts';
 import { fieldConfigRegistry } from './setup.ts';
 
 /** Frames as a panel draws them. */
-export async function preparePanelData(panel: Panel, series: DataFrame[], context: QueryContext, theme: GrafanaTheme2, timeZone: string): Promise<DataFrame[]> {
+export async function preparePanelData(
+  panel: Panel,
+  series: DataFrame[],
+  context: QueryContext,
+  theme: GrafanaTheme2,
+  timeZone: string,
+): Promise<DataFrame[]> {
   const replace = replaceFunction(context);
   const transformations = (panel.transformations ?? []).filter((each) => !each.disabled);
-  const transformed = transformations.length > 0
-    ? await firstValueFrom(transformDataFrame(transformations, series, { interpolate: (text: string) => replace(text) }))
-    : series;
+  const transformed =
+    transformations.length > 0
+      ? await firstValueFrom(
+          transformDataFrame(transformations, series, { interpolate: (text: string) => replace(text) }),
+        )
+      : series;
   return configure(panel, transformed, context, theme, timeZone);
 }
 
 /** Applies a panel's field configuration. */
-export function configure(panel: Panel, frames: DataFrame[], context: QueryContext, theme: GrafanaTheme2, timeZone: string): DataFrame[] {
+export function configure(
+  panel: Panel,
+  frames: DataFrame[],
+  context: QueryContext,
+  theme: GrafanaTheme2,
+  timeZone: string,
+): DataFrame[] {
   const fieldConfig = fieldConfigOf(panel);
   return applyFieldOverrides({
     data: frames,
@@ -36,9 +70,15 @@ export function replaceFunction(context: QueryContext): InterpolateFunction {
     const cell = scoped?.['__dataContext']?.value as (Cell & { calculatedValue?: Cell['calculated'] }) | undefined;
     const lookup = firstOf(
       scopedLookup(scoped),
-      cell ? lookupIn({ ...cell, calculated: cell.calculatedValue }, context) : firstOf(builtInLookup(context), variableLookup(context.variables)),
+      cell
+        ? lookupIn({ ...cell, calculated: cell.calculatedValue }, context)
+        : firstOf(builtInLookup(context), variableLookup(context.variables)),
     );
-    return interpolate(text, lookup, typeof format === 'function' ? (value) => String(format(value, {}, undefined)) : (format ?? 'text'));
+    return interpolate(
+      text,
+      lookup,
+      typeof format === 'function' ? (value) => String(format(value, {}, undefined)) : (format ?? 'text'),
+    );
   };
 }
 

@@ -29,23 +29,93 @@ const GRAPH = {
 };
 
 const BY_TYPE: Record<string, Defaults> = {
-  timeseries: { color: 'palette-classic', custom: GRAPH, options: { legend: LEGEND, tooltip: { mode: 'single', sort: 'none' } } },
+  timeseries: {
+    color: 'palette-classic',
+    custom: GRAPH,
+    options: { legend: LEGEND, tooltip: { mode: 'single', sort: 'none' } },
+  },
   stat: {
     color: 'thresholds',
-    options: { reduceOptions: REDUCE, orientation: 'auto', textMode: 'auto', colorMode: 'value', graphMode: 'area', justifyMode: 'auto', wideLayout: true },
+    options: {
+      reduceOptions: REDUCE,
+      orientation: 'auto',
+      textMode: 'auto',
+      colorMode: 'value',
+      graphMode: 'area',
+      justifyMode: 'auto',
+      wideLayout: true,
+    },
   },
-  gauge: { color: 'thresholds', options: { reduceOptions: REDUCE, orientation: 'auto', showThresholdMarkers: true, showThresholdLabels: false } },
-  bargauge: { color: 'thresholds', options: { reduceOptions: REDUCE, orientation: 'auto', displayMode: 'gradient', valueMode: 'color', namePlacement: 'auto', showUnfilled: true, minVizWidth: 8, minVizHeight: 16, maxVizHeight: 300 } },
-  table: { color: 'thresholds', custom: { align: 'auto', cellOptions: { type: 'auto' }, inspect: false }, options: { showHeader: true, cellHeight: 'sm' } },
-  'state-timeline': { color: 'thresholds', custom: { lineWidth: 0, fillOpacity: 70 }, options: { showValue: 'auto', mergeValues: true, rowHeight: 0.9, alignValue: 'left', legend: LEGEND } },
-  'status-history': { color: 'thresholds', custom: { lineWidth: 1, fillOpacity: 70 }, options: { showValue: 'auto', mergeValues: false, rowHeight: 0.9, colWidth: 0.9, legend: LEGEND } },
-  barchart: { color: 'palette-classic', custom: { lineWidth: 1, fillOpacity: 80 }, options: { orientation: 'auto', showValue: 'auto', stacking: 'none', groupWidth: 0.7, barWidth: 0.97, xTickLabelRotation: 0, legend: LEGEND } },
-  piechart: { color: 'palette-classic', options: { reduceOptions: REDUCE, pieType: 'pie', displayLabels: [], legend: { ...LEGEND, placement: 'right', values: [] } } },
+  gauge: {
+    color: 'thresholds',
+    options: { reduceOptions: REDUCE, orientation: 'auto', showThresholdMarkers: true, showThresholdLabels: false },
+  },
+  bargauge: {
+    color: 'thresholds',
+    options: {
+      reduceOptions: REDUCE,
+      orientation: 'auto',
+      displayMode: 'gradient',
+      valueMode: 'color',
+      namePlacement: 'auto',
+      showUnfilled: true,
+      minVizWidth: 8,
+      minVizHeight: 16,
+      maxVizHeight: 300,
+    },
+  },
+  table: {
+    color: 'thresholds',
+    custom: { align: 'auto', cellOptions: { type: 'auto' }, inspect: false },
+    options: { showHeader: true, cellHeight: 'sm' },
+  },
+  'state-timeline': {
+    color: 'thresholds',
+    custom: { lineWidth: 0, fillOpacity: 70 },
+    options: { showValue: 'auto', mergeValues: true, rowHeight: 0.9, alignValue: 'left', legend: LEGEND },
+  },
+  'status-history': {
+    color: 'thresholds',
+    custom: { lineWidth: 1, fillOpacity: 70 },
+    options: { showValue: 'auto', mergeValues: false, rowHeight: 0.9, colWidth: 0.9, legend: LEGEND },
+  },
+  barchart: {
+    color: 'palette-classic',
+    custom: { lineWidth: 1, fillOpacity: 80 },
+    options: {
+      orientation: 'auto',
+      showValue: 'auto',
+      stacking: 'none',
+      groupWidth: 0.7,
+      barWidth: 0.97,
+      xTickLabelRotation: 0,
+      legend: LEGEND,
+    },
+  },
+  piechart: {
+    color: 'palette-classic',
+    options: {
+      reduceOptions: REDUCE,
+      pieType: 'pie',
+      displayLabels: [],
+      legend: { ...LEGEND, placement: 'right', values: [] },
+    },
+  },
   heatmap: {
     color: 'thresholds',
-    options: { calculate: false, color: { mode: 'scheme', scheme: 'Oranges', steps: 64, exponent: 0.5, fill: 'dark-orange', reverse: false }, yAxis: {}, cellGap: 1, filterValues: { le: 1e-9 }, legend: { show: true } },
+    options: {
+      calculate: false,
+      color: { mode: 'scheme', scheme: 'Oranges', steps: 64, exponent: 0.5, fill: 'dark-orange', reverse: false },
+      yAxis: {},
+      cellGap: 1,
+      filterValues: { le: 1e-9 },
+      legend: { show: true },
+    },
   },
-  logs: { color: 'thresholds', options: { showTime: true, wrapLogMessage: true, sortOrder: 'Descending', enableLogDetails: true } },
+  logs: {
+    color: 'thresholds',
+    options: { showTime: true, wrapLogMessage: true, sortOrder: 'Descending', enableLogDetails: true },
+  },
 };
 
 /** A panel's field configuration, completed. */
@@ -55,7 +125,13 @@ export function fieldConfigOf(panel: Panel): FieldConfigSource {
   return {
     defaults: {
       color: { mode: defaults?.color ?? 'palette-classic' },
-      thresholds: { mode: 'absolute' as never, steps: [{ value: -Infinity, color: 'green' }, { value: 80, color: 'red' }] },
+      thresholds: {
+        mode: 'absolute' as never,
+        steps: [
+          { value: -Infinity, color: 'green' },
+          { value: 80, color: 'red' },
+        ],
+      },
       ...given?.defaults,
       custom: { ...defaults?.custom, ...(given?.defaults.custom as Record<string, unknown> | undefined) },
     },

@@ -1,10 +1,6 @@
 /**
  * The page: either the list of boards or one board.
  */
-import '@fontsource/inter/latin-400.css';
-import '@fontsource/inter/latin-500.css';
-import '@fontsource/inter/latin-600.css';
-import '@fontsource/roboto-mono/latin-400.css';
 import { ThemeContext, createTheme } from '@grafana/data';
 import { GlobalStyles, PortalContainer } from '@grafana/ui';
 import { useEffect, useMemo, useState } from 'react';
@@ -27,7 +23,10 @@ function App() {
   const [error, setError] = useState<Error | null>(null);
   const grafanaTheme = useMemo(() => createTheme({ colors: { mode: theme } }), [theme]);
   useEffect(() => {
-    loadConfig().then(setConfig).catch(setError);
+    // Texts are measured on a canvas, so the fonts, which the style above names, have to be there before the first panel.
+    Promise.all([loadConfig(), loadFonts()])
+      .then(([loaded]) => setConfig(loaded))
+      .catch(setError);
   }, []);
   useEffect(() => {
     document.body.className = `theme-${theme}`;
@@ -42,9 +41,17 @@ function App() {
       <GlobalStyles />
       {error && <Problem text={error.message} />}
       {config && !uid && <BoardList boards={config.boards} onToggleTheme={toggleTheme} />}
-      {config && uid && <BoardPage uid={decodeURIComponent(uid)} config={config} theme={theme} onToggleTheme={toggleTheme} />}
+      {config && uid && (
+        <BoardPage uid={decodeURIComponent(uid)} config={config} theme={theme} onToggleTheme={toggleTheme} />
+      )}
       <PortalContainer />
     </ThemeContext.Provider>
+  );
+}
+
+function loadFonts(): Promise<unknown> {
+  return Promise.all(
+    ['400 14px Inter', '500 14px Inter', '400 14px "Roboto Mono"'].map((font) => document.fonts.load(font)),
   );
 }
 
@@ -53,11 +60,5 @@ function firstTheme(): Theme {
   return parseAddress(window.location.search).theme ?? (stored === 'light' ? 'light' : 'dark');
 }
 
-/** Texts are measured on a canvas, so the fonts have to be there before the first panel is drawn. */
-async function start(): Promise<void> {
-  setUp();
-  await Promise.all(['400 14px Inter', '500 14px Inter', '600 14px Inter', '400 14px "Roboto Mono"'].map((font) => document.fonts.load(font)));
-  createRoot(document.getElementById('root') as HTMLElement).render(<App />);
-}
-
-void start();
+setUp();
+createRoot(document.getElementById('root') as HTMLElement).render(<App />);

@@ -4,7 +4,18 @@
 import { LoadingState, renderMarkdown, type DataFrame } from '@grafana/data';
 import { PanelChrome, ErrorBoundary, useTheme2, Tooltip, Icon, Menu } from '@grafana/ui';
 import { useEffect, useMemo, useRef, useState } from 'react';
-import { boardLink, interpolateText, panelName, rangeOf, runPanel, showsAnnotation, type Annotation, type Panel, type QueryContext, type QueryError } from '../query/index.ts';
+import {
+  boardLink,
+  interpolateText,
+  panelName,
+  rangeOf,
+  runPanel,
+  showsAnnotation,
+  type Annotation,
+  type Panel,
+  type QueryContext,
+  type QueryError,
+} from '../query/index.ts';
 import { isEmpty, preparePanelData, replaceFunction } from './data.ts';
 import { AlertListPanel } from './panels/alertlist.tsx';
 import { PANELS, WITHOUT_QUERY } from './panels/index.ts';
@@ -33,7 +44,16 @@ interface Drawn {
 }
 
 /** A panel in its frame. While it is refreshed it keeps what it showed. */
-export function PanelFrame({ panel, context, annotations, width, height, timeZone, viewAddress, onSelectRange }: Props) {
+export function PanelFrame({
+  panel,
+  context,
+  annotations,
+  width,
+  height,
+  timeZone,
+  viewAddress,
+  onSelectRange,
+}: Props) {
   const theme = useTheme2();
   const { drawn, isLoading, settle, failure } = usePanelData(panel, context, timeZone, width);
   const state = stateOf(panel, drawn, isLoading, failure);
@@ -43,7 +63,13 @@ export function PanelFrame({ panel, context, annotations, width, height, timeZon
   const range = useMemo(() => toTimeRange(rangeOf(panel, (drawn?.context ?? context).range)), [panel, drawn, context]);
 
   return (
-    <div data-panel-id={panel.id} data-panel-type={panel.type} data-panel-title={title} data-panel-state={state} data-panel-error={errors.join('\n') || undefined}>
+    <div
+      data-panel-id={panel.id}
+      data-panel-type={panel.type}
+      data-panel-title={title}
+      data-panel-state={state}
+      data-panel-error={errors.join('\n') || undefined}
+    >
       <PanelChrome
         title={title}
         description={description}
@@ -66,9 +92,27 @@ export function PanelFrame({ panel, context, annotations, width, height, timeZon
               if (error) {
                 return <Message text={`${panelName(panel)} cannot be drawn: ${error.message}`} isError />;
               }
-              const shared = { panel, annotations: annotations.filter((each) => showsAnnotation(panel.id, each)), range, timeZone, theme, width: innerWidth, height: innerHeight, onSelectRange };
+              const shared = {
+                panel,
+                annotations: annotations.filter((each) => showsAnnotation(panel.id, each)),
+                range,
+                timeZone,
+                theme,
+                width: innerWidth,
+                height: innerHeight,
+                onSelectRange,
+              };
               if (panel.type === 'alertlist') {
-                return <AlertListPanel {...shared} frames={[]} exemplars={[]} context={context} replace={replaceFunction(context)} onSettled={settle} />;
+                return (
+                  <AlertListPanel
+                    {...shared}
+                    frames={[]}
+                    exemplars={[]}
+                    context={context}
+                    replace={replaceFunction(context)}
+                    onSettled={settle}
+                  />
+                );
               }
               const Component = PANELS[panel.type];
               if (!Component) {
@@ -78,9 +122,21 @@ export function PanelFrame({ panel, context, annotations, width, height, timeZon
                 return null;
               }
               if (state === 'empty' || (state === 'error' && isEmpty(drawn.frames))) {
-                return <Message text={state === 'error' ? 'No data' : panel.fieldConfig?.defaults.noValue ?? 'No data'} />;
+                return (
+                  <Message
+                    text={state === 'error' ? 'The query failed' : (panel.fieldConfig?.defaults.noValue ?? 'No data')}
+                  />
+                );
               }
-              return <Component {...shared} frames={drawn.frames} exemplars={drawn.exemplars} context={drawn.context} replace={replaceFunction(drawn.context)} />;
+              return (
+                <Component
+                  {...shared}
+                  frames={drawn.frames}
+                  exemplars={drawn.exemplars}
+                  context={drawn.context}
+                  replace={replaceFunction(drawn.context)}
+                />
+              );
             }}
           </ErrorBoundary>
         )}
@@ -106,7 +162,9 @@ function usePanelData(panel: Panel, context: QueryContext, timeZone: string, wid
     }
     setLoading(true);
     const run = async () => {
-      const result = WITHOUT_QUERY.includes(panel.type) ? { series: [], exemplars: [], errors: [] } : await runPanel(panel, own);
+      const result = WITHOUT_QUERY.includes(panel.type)
+        ? { series: [], exemplars: [], errors: [] }
+        : await runPanel(panel, own);
       const frames = await preparePanelData(panel, result.series, own, theme, timeZone);
       return { frames, exemplars: result.exemplars, errors: result.errors, context: own };
     };
@@ -176,7 +234,13 @@ function PanelLinks({ panel, context, timeFrom }: { panel: Panel; context: Query
       {timeFrom && <span style={{ fontSize: 12 }}>Last {timeFrom}</span>}
       {links.map((link) => (
         <Tooltip key={link.title} content={interpolateText(link.title, context)}>
-          <a href={boardLink(link, link.url ?? '', context)} target={link.targetBlank ? '_blank' : undefined} rel="noreferrer" aria-label={link.title} data-testid="panel-link">
+          <a
+            href={boardLink(link, link.url ?? '', context)}
+            target={link.targetBlank ? '_blank' : undefined}
+            rel="noreferrer"
+            aria-label={link.title}
+            data-testid="panel-link"
+          >
             <Icon name="external-link-alt" />
           </a>
         </Tooltip>
@@ -184,4 +248,3 @@ function PanelLinks({ panel, context, timeFrom }: { panel: Panel; context: Query
     </>
   );
 }
-

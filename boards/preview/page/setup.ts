@@ -24,7 +24,9 @@ import {
 /** Registers transformations and the way addresses are built. Icons are found through the public path. */
 export function setUp(): void {
   (window as { __grafana_public_path__?: string }).__grafana_public_path__ = '/public/';
-  const byId = new Map(Object.values(standardTransformers).map((each) => [each.id as string, each as DataTransformerInfo]));
+  const byId = new Map(
+    Object.values(standardTransformers).map((each) => [each.id as string, each as DataTransformerInfo]),
+  );
   standardTransformersRegistry.setInit(() =>
     [...byId.values()].map((transformation) => ({
       id: transformation.id,
@@ -84,12 +86,26 @@ export function fieldConfigRegistry(config: FieldConfigSource): FieldConfigOptio
     .filter((id) => id.startsWith('custom.'))
     .map((id) => id.slice('custom.'.length));
   const custom = [...new Set([...fromDefaults, ...fromOverrides])].map((key) =>
-    property({ id: `custom.${key}`, path: key, isCustom: true, process: identityOverrideProcessor as Process, shouldApply: () => true }),
+    property({
+      id: `custom.${key}`,
+      path: key,
+      isCustom: true,
+      process: identityOverrideProcessor as Process,
+      shouldApply: () => true,
+    }),
   );
   return new FieldConfigOptionsRegistry(() => [...standard, ...custom]);
 }
 
-function property(item: Pick<FieldConfigPropertyItem, 'id' | 'path' | 'process' | 'shouldApply' | 'isCustom'>): FieldConfigPropertyItem {
+function property(
+  item: Pick<FieldConfigPropertyItem, 'id' | 'path' | 'process' | 'shouldApply' | 'isCustom'>,
+): FieldConfigPropertyItem {
   const nothing = () => null;
-  return { name: item.id, description: '', editor: nothing, override: nothing, ...item } as unknown as FieldConfigPropertyItem;
+  return {
+    name: item.id,
+    description: '',
+    editor: nothing,
+    override: nothing,
+    ...item,
+  } as unknown as FieldConfigPropertyItem;
 }

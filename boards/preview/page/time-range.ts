@@ -7,7 +7,11 @@ import type { Range } from '../query/index.ts';
 /** A range for Grafana's components. */
 export function toTimeRange(range: Range): TimeRange {
   const rawOf = (text: string) => (/^\d+$/.test(text) ? dateTime(Number(text)) : text);
-  return { from: dateTime(range.from), to: dateTime(range.to), raw: { from: rawOf(range.raw.from), to: rawOf(range.raw.to) } };
+  return {
+    from: dateTime(range.from),
+    to: dateTime(range.to),
+    raw: { from: rawOf(range.raw.from), to: rawOf(range.raw.to) },
+  };
 }
 
 /** What a picker has chosen, as an address writes it. */
@@ -23,4 +27,3 @@ export function moved(range: Range, direction: -1 | 0 | 1): { from: string; to: 
   const to = direction === 0 ? range.to + half : range.to + direction * half;
   return { from: String(Math.round(from)), to: String(Math.round(to)) };
 }
-

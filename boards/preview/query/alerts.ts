@@ -17,7 +17,13 @@ export interface AlertRule {
   /** Epoch milliseconds at which the oldest instance became active. */
   since?: number;
   error?: string;
-  instances: Array<{ state: AlertState; labels: Record<string, string>; annotations: Record<string, string>; since: number; value: string }>;
+  instances: Array<{
+    state: AlertState;
+    labels: Record<string, string>;
+    annotations: Record<string, string>;
+    since: number;
+    value: string;
+  }>;
 }
 
 interface RulesAnswer {
@@ -32,7 +38,13 @@ interface RuleAnswer {
   lastError?: string;
   labels?: Record<string, string>;
   annotations?: Record<string, string>;
-  alerts?: Array<{ state: string; labels: Record<string, string>; annotations?: Record<string, string>; activeAt: string; value: string }>;
+  alerts?: Array<{
+    state: string;
+    labels: Record<string, string>;
+    annotations?: Record<string, string>;
+    activeAt: string;
+    value: string;
+  }>;
 }
 
 const ORDER: AlertState[] = ['firing', 'error', 'pending', 'inactive'];
@@ -40,7 +52,9 @@ const ORDER: AlertState[] = ['firing', 'error', 'pending', 'inactive'];
 /** Every alerting rule, firing first, then by name. Recording rules are left out. */
 export async function alertRules(source: PrometheusSource, http: Http): Promise<AlertRule[]> {
   const answer = await ask<RulesAnswer>(source, 'rules', http, { type: 'alert' });
-  const rules = answer.groups.flatMap((group) => group.rules.filter((rule) => rule.type === 'alerting').map((rule) => toRule(rule, group.name)));
+  const rules = answer.groups.flatMap((group) =>
+    group.rules.filter((rule) => rule.type === 'alerting').map((rule) => toRule(rule, group.name)),
+  );
   return rules.sort((a, b) => ORDER.indexOf(a.state) - ORDER.indexOf(b.state) || (a.name < b.name ? -1 : 1));
 }
 

@@ -31,14 +31,19 @@ export function annotationQueries(board: Dashboard): AnnotationModel[] {
 }
 
 /** Runs the given annotation queries. One that fails does not take the others with it. */
-export async function runAnnotations(models: AnnotationModel[], context: QueryContext): Promise<{ annotations: Annotation[]; errors: QueryError[] }> {
+export async function runAnnotations(
+  models: AnnotationModel[],
+  context: QueryContext,
+): Promise<{ annotations: Annotation[]; errors: QueryError[] }> {
   const errors: QueryError[] = [];
   const found = await Promise.all(
     models.map(async (model) => {
       try {
         return await runAnnotation(model, context);
       } catch (error) {
-        errors.push(error instanceof QueryError ? error : new QueryError(`annotation "${model.name}"`, 'Anno', '', error));
+        errors.push(
+          error instanceof QueryError ? error : new QueryError(`annotation "${model.name}"`, 'Anno', '', error),
+        );
         return [];
       }
     }),
@@ -60,7 +65,11 @@ async function runAnnotation(model: AnnotationModel, context: QueryContext): Pro
   const facts = { title: `annotation "${model.name}"`, maxDataPoints: 100 };
   if (source.type === 'prometheus') {
     const step = String(model['step'] ?? model.target?.['step'] ?? '60s');
-    const frames = await runTarget({ ...target, interval: step, range: true, instant: false, format: 'time_series' }, context, facts);
+    const frames = await runTarget(
+      { ...target, interval: step, range: true, instant: false, format: 'time_series' },
+      context,
+      facts,
+    );
     return frames.flatMap((each) => stretches(each, model, parseDuration(step) ?? 60_000));
   }
   const frames = await runTarget({ ...target, format: 1 }, context, facts);
@@ -69,7 +78,8 @@ async function runAnnotation(model: AnnotationModel, context: QueryContext): Pro
 
 /** Rows of a table: columns are found by name, else by their type. */
 function rows(data: DataFrame, model: AnnotationModel): Annotation[] {
-  const mapped = (name: string) => (model.mappings?.[name]?.source === 'skip' ? undefined : model.mappings?.[name]?.value ?? name);
+  const mapped = (name: string) =>
+    model.mappings?.[name]?.source === 'skip' ? undefined : (model.mappings?.[name]?.value ?? name);
   const byName = (name: string) => data.fields.find((each) => each.name.toLowerCase() === mapped(name)?.toLowerCase());
   const byKind = (kind: FieldKind) => data.fields.find((each) => (each.type as FieldKind) === kind);
   const time = byName('time') ?? byKind('time');
@@ -97,7 +107,10 @@ function stretches(data: DataFrame, model: AnnotationModel, step: number): Annot
   const [time, value] = data.fields;
   const labels = value?.labels ?? {};
   const fill = (key: string) => fillLabels(String(model[key] ?? model.target?.[key] ?? ''), labels);
-  const tags = String(model['tagKeys'] ?? model.target?.['tagKeys'] ?? '').split(',').map((key) => labels[key.trim()] ?? '').filter(Boolean);
+  const tags = String(model['tagKeys'] ?? model.target?.['tagKeys'] ?? '')
+    .split(',')
+    .map((key) => labels[key.trim()] ?? '')
+    .filter(Boolean);
   const found: Annotation[] = [];
   let last: Annotation | undefined;
   time?.values.forEach((at: number, index: number) => {
@@ -128,5 +141,8 @@ function tagsOf(value: unknown): string[] {
   if (Array.isArray(value)) {
     return value.map(String);
   }
-  return String(value ?? '').split(',').map((tag) => tag.trim()).filter(Boolean);
+  return String(value ?? '')
+    .split(',')
+    .map((tag) => tag.trim())
+    .filter(Boolean);
 }

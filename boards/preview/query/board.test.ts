@@ -8,7 +8,15 @@ import { ALL, type Option } from './context.ts';
 import { contextOf, fakeHttp, NOON, SOURCES, variable } from './fixture.ts';
 import { field, frame } from './frames.ts';
 import { boardLink, dataLink, dataLinkTitle, safeAddress } from './links.ts';
-import { loadDashboard, panelsOf, sectionsOf, targetsOf, type Dashboard, type Panel, type VariableModel } from './model.ts';
+import {
+  loadDashboard,
+  panelsOf,
+  sectionsOf,
+  targetsOf,
+  type Dashboard,
+  type Panel,
+  type VariableModel,
+} from './model.ts';
 import type { PrometheusSource } from './prometheus.ts';
 import { filterOptions, resolveVariables, sortOptions, splitCustom } from './variables.ts';
 
@@ -28,20 +36,47 @@ test('panels are found in rows, open and collapsed', () => {
       panel(4, 'row', { title: 'Closed', collapsed: true, panels: [panel(5, 'logs')] }),
     ],
   });
-  assert.deepEqual(panelsOf(rows).map(({ id }) => id), [1, 3, 5]);
-  assert.deepEqual(sectionsOf(rows).map(({ row, panels }) => [row?.title, panels.map(({ id }) => id)]), [
-    [undefined, [1]],
-    ['Open', [3]],
-    ['Closed', [5]],
-  ]);
-  assert.deepEqual(targetsOf(rows.panels[0] as Panel).map(({ refId }) => refId), ['A']);
-  assert.throws(() => loadDashboard('{"uid":"x","title":"y","panels":[{"id":3,"title":"Lost"}]}'), /panel 3 \(Lost\) has no `gridPos`/);
+  assert.deepEqual(
+    panelsOf(rows).map(({ id }) => id),
+    [1, 3, 5],
+  );
+  assert.deepEqual(
+    sectionsOf(rows).map(({ row, panels }) => [row?.title, panels.map(({ id }) => id)]),
+    [
+      [undefined, [1]],
+      ['Open', [3]],
+      ['Closed', [5]],
+    ],
+  );
+  assert.deepEqual(
+    targetsOf(rows.panels[0] as Panel).map(({ refId }) => refId),
+    ['A'],
+  );
+  assert.throws(
+    () => loadDashboard('{"uid":"x","title":"y","panels":[{"id":3,"title":"Lost"}]}'),
+    /panel 3 \(Lost\) has no `gridPos`/,
+  );
 });
 
 test('variables are resolved after those that they use, and the address wins over what was saved', async () => {
   const list: VariableModel[] = [
-    { name: 'route', type: 'query', datasource: { type: 'prometheus', uid: '${datasource}' }, query: { query: 'label_values(x{service=~"$service"}, route)' }, multi: true, includeAll: true, allValue: '.+', current: { value: ['$__all'] } },
-    { name: 'service', type: 'query', datasource: { type: 'grafana-clickhouse-datasource', uid: '${ch}' }, query: 'SELECT id, name FROM s WHERE $__timeFilter(t)', current: { value: 'gone' } },
+    {
+      name: 'route',
+      type: 'query',
+      datasource: { type: 'prometheus', uid: '${datasource}' },
+      query: { query: 'label_values(x{service=~"$service"}, route)' },
+      multi: true,
+      includeAll: true,
+      allValue: '.+',
+      current: { value: ['$__all'] },
+    },
+    {
+      name: 'service',
+      type: 'query',
+      datasource: { type: 'grafana-clickhouse-datasource', uid: '${ch}' },
+      query: 'SELECT id, name FROM s WHERE $__timeFilter(t)',
+      current: { value: 'gone' },
+    },
     { name: 'datasource', type: 'datasource', query: 'prometheus' },
     { name: 'ch', type: 'datasource', query: 'grafana-clickhouse-datasource' },
     { name: 'band', type: 'custom', query: 'low, Mid : 5, high', current: { value: '5' } },
@@ -52,22 +87,39 @@ test('variables are resolved after those that they use, and the address wins ove
   ];
   const fake = fakeHttp(({ url }) =>
     url.host === 'clickhouse.test'
-      ? { body: { meta: [{ name: 'id', type: 'String' }, { name: 'name', type: 'String' }], data: [['menu', 'Menu API'], ['cart', 'Cart']] } }
+      ? {
+          body: {
+            meta: [
+              { name: 'id', type: 'String' },
+              { name: 'name', type: 'String' },
+            ],
+            data: [
+              ['menu', 'Menu API'],
+              ['cart', 'Cart'],
+            ],
+          },
+        }
       : { body: { status: 'success', data: ['list', 'item'] } },
   );
   const { variables: _, ...context } = contextOf(fake.http);
-  const { variables, errors } = await resolveVariables(board({ templating: { list } }), context, { rate: ['4'], band: ['high'] });
+  const { variables, errors } = await resolveVariables(board({ templating: { list } }), context, {
+    rate: ['4'],
+    band: ['high'],
+  });
   assert.deepEqual(errors, []);
-  assert.deepEqual([...variables].map(([name, { values }]) => [name, values]), [
-    ['route', [ALL]],
-    ['service', ['menu']],
-    ['datasource', ['mimir']],
-    ['ch', ['clickhouse']],
-    ['band', ['high']],
-    ['rate', ['4']],
-    ['step', ['5m']],
-    ['fixed', ['c']],
-  ]);
+  assert.deepEqual(
+    [...variables].map(([name, { values }]) => [name, values]),
+    [
+      ['route', [ALL]],
+      ['service', ['menu']],
+      ['datasource', ['mimir']],
+      ['ch', ['clickhouse']],
+      ['band', ['high']],
+      ['rate', ['4']],
+      ['step', ['5m']],
+      ['fixed', ['c']],
+    ],
+  );
   assert.deepEqual(variables.get('service')?.options[0], { value: 'menu', text: 'Menu API' });
   const labels = fake.seen.find(({ url }) => url.pathname.endsWith('/label/route/values'));
   assert.equal(labels?.url.searchParams.get('match[]'), 'x{service=~"menu"}');
@@ -81,7 +133,10 @@ test('a variable whose store is away is named and leaves the others alone', asyn
     { name: 'band', type: 'custom', query: 'a,b' },
   ];
   const { variables, errors } = await resolveVariables(board({ templating: { list } }), context);
-  assert.deepEqual(errors.map(({ message }) => message), ['variable route, query options: starting']);
+  assert.deepEqual(
+    errors.map(({ message }) => message),
+    ['variable route, query options: starting'],
+  );
   assert.deepEqual(variables.get('band')?.values, ['a']);
 });
 
@@ -100,30 +155,86 @@ test('choices are split, filtered and sorted as a variable says', () => {
 test('annotations come from rows and from series, and panels can be left out', async () => {
   const list = [
     { name: 'stored', builtIn: 1, datasource: { uid: '-- Grafana --' } },
-    { name: 'Restarts', enable: true, iconColor: 'blue', datasource: { uid: 'clickhouse' }, filter: { exclude: true, ids: [9] }, target: { refId: 'Anno', rawSql: 'SELECT 1' } },
-    { name: 'Firing', enable: true, datasource: { uid: 'mimir' }, step: '60s', titleFormat: '{{alertname}}', target: { refId: 'Anno', expr: 'ALERTS' } },
+    {
+      name: 'Restarts',
+      enable: true,
+      iconColor: 'blue',
+      datasource: { uid: 'clickhouse' },
+      filter: { exclude: true, ids: [9] },
+      target: { refId: 'Anno', rawSql: 'SELECT 1' },
+    },
+    {
+      name: 'Firing',
+      enable: true,
+      datasource: { uid: 'mimir' },
+      step: '60s',
+      titleFormat: '{{alertname}}',
+      target: { refId: 'Anno', expr: 'ALERTS' },
+    },
     { name: 'Broken', enable: true, datasource: { uid: 'nowhere' }, target: { refId: 'Anno', rawSql: 'SELECT 1' } },
   ];
   const fake = fakeHttp(({ url }) =>
     url.host === 'clickhouse.test'
       ? {
           body: {
-            meta: [{ name: 'time', type: 'DateTime' }, { name: 'timeEnd', type: 'Nullable(DateTime)' }, { name: 'text', type: 'String' }, { name: 'tags', type: 'String' }],
-            data: [['2026-11-30T11:00:00Z', '2026-11-30T11:05:00Z', 'outage', 'a, b'], ['2026-11-30T10:00:00Z', null, 'restart', '']],
+            meta: [
+              { name: 'time', type: 'DateTime' },
+              { name: 'timeEnd', type: 'Nullable(DateTime)' },
+              { name: 'text', type: 'String' },
+              { name: 'tags', type: 'String' },
+            ],
+            data: [
+              ['2026-11-30T11:00:00Z', '2026-11-30T11:05:00Z', 'outage', 'a, b'],
+              ['2026-11-30T10:00:00Z', null, 'restart', ''],
+            ],
           },
         }
-      : { body: { status: 'success', data: { resultType: 'matrix', result: [{ metric: { alertname: 'Burn' }, values: [[0, '1'], [60, '1'], [120, '0'], [180, '1']] }] } } },
+      : {
+          body: {
+            status: 'success',
+            data: {
+              resultType: 'matrix',
+              result: [
+                {
+                  metric: { alertname: 'Burn' },
+                  values: [
+                    [0, '1'],
+                    [60, '1'],
+                    [120, '0'],
+                    [180, '1'],
+                  ],
+                },
+              ],
+            },
+          },
+        },
   );
   const models = annotationQueries(board({ annotations: { list } }));
   const { annotations, errors } = await runAnnotations(models, contextOf(fake.http));
-  assert.deepEqual(errors.map(({ message }) => message), ['annotation "Broken", query Anno: data source nowhere not found']);
-  assert.deepEqual(annotations.map(({ source, time, timeEnd, title, text, tags }) => ({ source, time, timeEnd, title, text, tags })), [
-    { source: 'Firing', time: 0, timeEnd: 60_000, title: 'Burn', text: '', tags: [] },
-    { source: 'Firing', time: 180_000, timeEnd: undefined, title: 'Burn', text: '', tags: [] },
-    { source: 'Restarts', time: NOON - 7_200_000, timeEnd: undefined, title: undefined, text: 'restart', tags: [] },
-    { source: 'Restarts', time: NOON - 3_600_000, timeEnd: NOON - 3_300_000, title: undefined, text: 'outage', tags: ['a', 'b'] },
-  ]);
-  assert.deepEqual([8, 9].map((id) => annotations.filter((each) => showsAnnotation(id, each)).length), [4, 2]);
+  assert.deepEqual(
+    errors.map(({ message }) => message),
+    ['annotation "Broken", query Anno: data source nowhere not found'],
+  );
+  assert.deepEqual(
+    annotations.map(({ source, time, timeEnd, title, text, tags }) => ({ source, time, timeEnd, title, text, tags })),
+    [
+      { source: 'Firing', time: 0, timeEnd: 60_000, title: 'Burn', text: '', tags: [] },
+      { source: 'Firing', time: 180_000, timeEnd: undefined, title: 'Burn', text: '', tags: [] },
+      { source: 'Restarts', time: NOON - 7_200_000, timeEnd: undefined, title: undefined, text: 'restart', tags: [] },
+      {
+        source: 'Restarts',
+        time: NOON - 3_600_000,
+        timeEnd: NOON - 3_300_000,
+        title: undefined,
+        text: 'outage',
+        tags: ['a', 'b'],
+      },
+    ],
+  );
+  assert.deepEqual(
+    [8, 9].map((id) => annotations.filter((each) => showsAnnotation(id, each)).length),
+    [4, 2],
+  );
 });
 
 test('alert rules are listed with the worst first', async () => {
@@ -133,23 +244,41 @@ test('alert rules are listed with the worst first', async () => {
       status: 'success',
       data: {
         groups: [
-          { name: 'slo', rules: [rule('Quiet', 'inactive'), rule('Later', 'pending'), { type: 'recording', name: 'r' }] },
-          { name: 'lag', rules: [rule('Burn', 'firing', { alerts: [{ state: 'firing', labels: { route: 'list' }, activeAt: '2026-11-30T11:00:00Z', value: '9' }] }), rule('Odd', 'inactive', { health: 'err', lastError: 'x' })] },
+          {
+            name: 'slo',
+            rules: [rule('Quiet', 'inactive'), rule('Later', 'pending'), { type: 'recording', name: 'r' }],
+          },
+          {
+            name: 'lag',
+            rules: [
+              rule('Burn', 'firing', {
+                alerts: [{ state: 'firing', labels: { route: 'list' }, activeAt: '2026-11-30T11:00:00Z', value: '9' }],
+              }),
+              rule('Odd', 'inactive', { health: 'err', lastError: 'x' }),
+            ],
+          },
         ],
       },
     },
   }));
   const rules = await alertRules(SOURCES[0] as PrometheusSource, fake.http);
-  assert.deepEqual(rules.map(({ name, state, since }) => [name, state, since]), [
-    ['Burn', 'firing', NOON - 3_600_000],
-    ['Odd', 'error', undefined],
-    ['Later', 'pending', undefined],
-    ['Quiet', 'inactive', undefined],
-  ]);
+  assert.deepEqual(
+    rules.map(({ name, state, since }) => [name, state, since]),
+    [
+      ['Burn', 'firing', NOON - 3_600_000],
+      ['Odd', 'error', undefined],
+      ['Later', 'pending', undefined],
+      ['Quiet', 'inactive', undefined],
+    ],
+  );
 });
 
 test('a link reads its row, the range and the variables, and encodes what it reads', () => {
-  const context = contextOf(fakeHttp(() => ({ body: '' })).http, variable('route', ['list', 'item']), variable('service', ['menu']));
+  const context = contextOf(
+    fakeHttp(() => ({ body: '' })).http,
+    variable('route', ['list', 'item']),
+    variable('service', ['menu']),
+  );
   const data = frame('A', [
     field('trace id', 'string', ['ab', 'c d']),
     field('took', 'number', [1.5, 2.5], {}, { route: 'list', le: '+Inf' }),
@@ -158,7 +287,10 @@ test('a link reads its row, the range and the variables, and encodes what it rea
   const expected: Array<[url: string, becomes: string]> = [
     ['/d/service?var-trace_id=${__data.fields["trace id"]}', '/d/service?var-trace_id=c%20d'],
     ['/x?${__data.fields[0]}=${__value.raw}', '/x?c%20d=2.5'],
-    ['/x?l=${__field.labels.route}&b=${__field.labels.le:percentencode}&n=${__field.name}', '/x?l=list&b=%2BInf&n=took'],
+    [
+      '/x?l=${__field.labels.route}&b=${__field.labels.le:percentencode}&n=${__field.name}',
+      '/x?l=list&b=%2BInf&n=took',
+    ],
     ['/d/a?${__url_time_range}&${service:queryparam}', '/d/a?from=now-6h&to=now&var-service=menu'],
     ['/d/a?${__all_variables}', '/d/a?var-route=list&var-route=item&var-service=menu'],
     ['/d/a?from=${__from}', '/d/a?from=1796018400000'],
@@ -168,7 +300,10 @@ test('a link reads its row, the range and the variables, and encodes what it rea
   for (const [url, becomes] of expected) {
     assert.equal(dataLink(url, cell, context), becomes, url);
   }
-  assert.equal(dataLinkTitle('Trace ${__data.fields["trace id"]} of ${__field.labels.route}', cell, context), 'Trace c d of list');
+  assert.equal(
+    dataLinkTitle('Trace ${__data.fields["trace id"]} of ${__field.labels.route}', cell, context),
+    'Trace c d of list',
+  );
   assert.equal(
     boardLink({ title: 'SLO', keepTime: true, includeVars: true }, '/d/slo?x=1', context),
     '/d/slo?x=1&from=now-6h&to=now&var-route=list&var-route=item&var-service=menu',
@@ -177,7 +312,9 @@ test('a link reads its row, the range and the variables, and encodes what it rea
 });
 
 test('an address is read and written without loss', () => {
-  const state = parseAddress('?from=now-1h&to=now&viewPanel=panel-12&kiosk&refresh=30s&theme=light&var-route=a%26b&var-route=c&orgId=1');
+  const state = parseAddress(
+    '?from=now-1h&to=now&viewPanel=panel-12&kiosk&refresh=30s&theme=light&var-route=a%26b&var-route=c&orgId=1',
+  );
   assert.deepEqual(state, {
     from: 'now-1h',
     to: 'now',

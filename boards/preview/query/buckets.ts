@@ -14,7 +14,9 @@ export function bucketFrames(frames: DataFrame[], refId: string): DataFrame[] {
   if (native.length > 0 || frames.length === 0) {
     return native;
   }
-  const times = [...new Set(frames.flatMap((each) => each.fields[0]?.values ?? []))].sort((a, b) => Number(a) - Number(b));
+  const times = [...new Set(frames.flatMap((each) => each.fields[0]?.values ?? []))].sort(
+    (a, b) => Number(a) - Number(b),
+  );
   const isCumulative = frames.every((each) => each.fields[1]?.labels?.['le'] !== undefined);
   const bounds = new Map<string, Map<unknown, number>>();
   for (const each of frames) {

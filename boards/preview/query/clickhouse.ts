@@ -48,7 +48,12 @@ const OUTPUT_SETTINGS: Record<string, string> = {
 };
 
 /** Runs one statement, macros already expanded. @throws Error with the server's message. */
-export async function queryClickHouse(source: ClickHouseSource, sql: string, refId: string, http: Http): Promise<DataFrame> {
+export async function queryClickHouse(
+  source: ClickHouseSource,
+  sql: string,
+  refId: string,
+  http: Http,
+): Promise<DataFrame> {
   const url = new URL(source.url, http.base);
   for (const [key, value] of Object.entries(OUTPUT_SETTINGS)) {
     url.searchParams.set(key, value);
@@ -88,7 +93,13 @@ export function shapeForFormat(data: DataFrame, format: number): DataFrame {
 
 /** Makes a frame of an answer. Exported for tests of the type mapping. */
 export function toFrame(answer: JsonCompact, refId: string): DataFrame {
-  const fields = answer.meta.map(({ name, type }, index) => column(name, type, answer.data.map((row) => row[index])));
+  const fields = answer.meta.map(({ name, type }, index) =>
+    column(
+      name,
+      type,
+      answer.data.map((row) => row[index]),
+    ),
+  );
   return frame(refId, fields);
 }
 
@@ -102,14 +113,19 @@ function column(name: string, type: string, values: unknown[]): Field {
     return field(name, kind, values.map(toNumber));
   }
   if (kind === 'string') {
-    return field(name, kind, values.map((value) => (value === null ? null : String(value))));
+    return field(
+      name,
+      kind,
+      values.map((value) => (value === null ? null : String(value))),
+    );
   }
   return field(name, kind, values);
 }
 
 /** The type within Nullable, LowCardinality and SimpleAggregateFunction. */
 function unwrap(type: string): string {
-  const inner = /^(?:Nullable|LowCardinality)\((.*)\)$/s.exec(type) ?? /^SimpleAggregateFunction\(\w+,\s*(.*)\)$/s.exec(type);
+  const inner =
+    /^(?:Nullable|LowCardinality)\((.*)\)$/s.exec(type) ?? /^SimpleAggregateFunction\(\w+,\s*(.*)\)$/s.exec(type);
   return inner?.[1] === undefined ? type : unwrap(inner[1]);
 }
 

@@ -52,7 +52,11 @@ export interface QueryContext {
 
 /** Whether a variable stands for everything: all is chosen, or nothing is. */
 export function standsForAll(variable: Variable): boolean {
-  return variable.values.length === 0 || variable.values.includes(ALL) || (variable.values.length === 1 && variable.values[0] === '');
+  return (
+    variable.values.length === 0 ||
+    variable.values.includes(ALL) ||
+    (variable.values.length === 1 && variable.values[0] === '')
+  );
 }
 
 /** What readers see of a variable's value. */
@@ -60,7 +64,9 @@ export function textOf(variable: Variable): string {
   if (variable.values.includes(ALL)) {
     return 'All';
   }
-  return variable.values.map((value) => variable.options.find((option) => option.value === value)?.text ?? value).join(' + ');
+  return variable.values
+    .map((value) => variable.options.find((option) => option.value === value)?.text ?? value)
+    .join(' + ');
 }
 
 /** Looks names up among the variables. */
@@ -77,7 +83,7 @@ export function variableLookup(variables: Variables): Lookup {
         ? { ...common, value: variable.allValue, verbatim: true }
         : { ...common, value: variable.options.map((option) => option.value) };
     }
-    const value: Value = variable.multi ? variable.values : variable.values[0] ?? '';
+    const value: Value = variable.multi ? variable.values : (variable.values[0] ?? '');
     return { ...common, value };
   };
 }
@@ -108,7 +114,10 @@ export function builtInLookup(context: Pick<QueryContext, 'range' | 'variables' 
       case '__timezone':
         return plain('utc');
       case '__url_time_range':
-        return { value: `from=${encodeURIComponent(range.raw.from)}&to=${encodeURIComponent(range.raw.to)}`, verbatim: true };
+        return {
+          value: `from=${encodeURIComponent(range.raw.from)}&to=${encodeURIComponent(range.raw.to)}`,
+          verbatim: true,
+        };
       case '__all_variables':
         return { value: allVariables(variables), verbatim: true };
       default:
@@ -134,7 +143,11 @@ export function fixedLookup(names: Record<string, string>): Lookup {
 }
 
 /** Puts variables and built-in names into a text that no data source reads: a title, a description, a link. */
-export function interpolateText(text: string, context: Pick<QueryContext, 'range' | 'variables' | 'board'>, format = 'text'): string {
+export function interpolateText(
+  text: string,
+  context: Pick<QueryContext, 'range' | 'variables' | 'board'>,
+  format = 'text',
+): string {
   return interpolate(text, firstOf(builtInLookup(context), variableLookup(context.variables)), format);
 }
 
@@ -143,9 +156,14 @@ export function interpolateText(text: string, context: Pick<QueryContext, 'range
  *
  * @throws Error when there is none
  */
-export function sourceOf(ref: DataSourceRef | null | undefined, context: Pick<QueryContext, 'sources' | 'range' | 'variables' | 'board'>): Source {
+export function sourceOf(
+  ref: DataSourceRef | null | undefined,
+  context: Pick<QueryContext, 'sources' | 'range' | 'variables' | 'board'>,
+): Source {
   const uid = ref?.uid ? interpolateText(ref.uid, context, 'raw') : undefined;
-  const found = context.sources.find((source) => (uid ? source.uid === uid || source.name === uid : source.type === ref?.type));
+  const found = context.sources.find((source) =>
+    uid ? source.uid === uid || source.name === uid : source.type === ref?.type,
+  );
   if (!found) {
     throw new Error(`data source ${uid ?? ref?.type ?? '(none)'} not found`);
   }

@@ -10,8 +10,21 @@ export const NOON = Date.UTC(2026, 10, 30, 12);
 
 /** The two stores, at addresses that only a made-up server answers. */
 export const SOURCES: Source[] = [
-  { type: 'prometheus', uid: 'mimir', name: 'Mimir', url: 'http://mimir.test/prometheus', tenant: 'demo', scrapeInterval: 10_000 },
-  { type: 'grafana-clickhouse-datasource', uid: 'clickhouse', name: 'ClickHouse', url: 'http://clickhouse.test/', database: 'otel' },
+  {
+    type: 'prometheus',
+    uid: 'mimir',
+    name: 'Mimir',
+    url: 'http://mimir.test/prometheus',
+    tenant: 'demo',
+    scrapeInterval: 10_000,
+  },
+  {
+    type: 'grafana-clickhouse-datasource',
+    uid: 'clickhouse',
+    name: 'ClickHouse',
+    url: 'http://clickhouse.test/',
+    database: 'otel',
+  },
 ];
 
 /** A variable with values and choices; several values make it one that may have several. */
@@ -45,7 +58,11 @@ export interface Seen {
 export function fakeHttp(answer: (seen: Seen) => { status?: number; body: unknown }): { http: Http; seen: Seen[] } {
   const seen: Seen[] = [];
   const fetch = (async (input: unknown, init?: RequestInit) => {
-    const request: Seen = { url: new URL(String(input)), body: String(init?.body ?? ''), headers: (init?.headers ?? {}) as Record<string, string> };
+    const request: Seen = {
+      url: new URL(String(input)),
+      body: String(init?.body ?? ''),
+      headers: (init?.headers ?? {}) as Record<string, string>,
+    };
     seen.push(request);
     const { status = 200, body } = answer(request);
     return new Response(typeof body === 'string' ? body : JSON.stringify(body), { status });

@@ -9,7 +9,13 @@ import type { DataFrame, Field, FieldConfig, FieldType, Labels } from '@grafana/
 export type FieldKind = `${FieldType}`;
 
 /** Makes a field. */
-export function field(name: string, kind: FieldKind, values: unknown[], config: FieldConfig = {}, labels?: Labels): Field {
+export function field(
+  name: string,
+  kind: FieldKind,
+  values: unknown[],
+  config: FieldConfig = {},
+  labels?: Labels,
+): Field {
   return { name, type: kind as FieldType, values, config, ...(labels ? { labels } : {}) };
 }
 

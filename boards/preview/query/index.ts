@@ -26,7 +26,14 @@ export * from './interpolate.ts';
 export * from './links.ts';
 export { expandConditionalAll, expandMacros, MacroError, type MacroContext } from './macros.ts';
 export * from './model.ts';
-export { legendOf, queryExemplars, queryPrometheus, stepsOf, type PrometheusQuery, type PrometheusSource } from './prometheus.ts';
+export {
+  legendOf,
+  queryExemplars,
+  queryPrometheus,
+  stepsOf,
+  type PrometheusQuery,
+  type PrometheusSource,
+} from './prometheus.ts';
 export * from './run.ts';
 export * from './time.ts';
 export * from './variables.ts';

@@ -15,7 +15,12 @@ test('a reference becomes its value in the format it names', () => {
       variable('two', ['a', 'b']),
       variable('odd', [HOSTILE]),
       variable('path', ['a.b|c']),
-      variable('all', [ALL], { options: [{ text: 'a', value: 'a' }, { text: 'b', value: 'b' }] }),
+      variable('all', [ALL], {
+        options: [
+          { text: 'a', value: 'a' },
+          { text: 'b', value: 'b' },
+        ],
+      }),
       variable('any', [ALL], { allValue: '.+' }),
     ),
   );

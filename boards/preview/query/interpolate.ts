@@ -77,7 +77,7 @@ export function formatValue(resolved: Resolved, format: string, name: string): s
       return list.join('|');
     case 'regex': {
       const escaped = list.map(escapeRegex);
-      return escaped.length === 1 ? escaped[0] ?? '' : `(${escaped.join('|')})`;
+      return escaped.length === 1 ? (escaped[0] ?? '') : `(${escaped.join('|')})`;
     }
     case 'lucene': {
       const quoted = list.map((item) => `"${escapeLucene(item)}"`);
@@ -110,7 +110,7 @@ export function formatValue(resolved: Resolved, format: string, name: string): s
     case 'date':
       return formatDate(Number(list[0]), args.join(':'));
     default:
-      return list.length > 1 ? `{${list.join(',')}}` : list[0] ?? '';
+      return list.length > 1 ? `{${list.join(',')}}` : (list[0] ?? '');
   }
 }
 

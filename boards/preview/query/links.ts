@@ -47,7 +47,11 @@ export function boardLink(link: DashboardLink, url: string, context: LinkContext
 
 /** Names that a link in a cell may use, beside variables. */
 export function lookupIn(cell: Cell, context: LinkContext): Lookup {
-  return firstOf((name, path) => cellLookup(cell, name, path), builtInLookup(context), variableLookup(context.variables));
+  return firstOf(
+    (name, path) => cellLookup(cell, name, path),
+    builtInLookup(context),
+    variableLookup(context.variables),
+  );
 }
 
 /** An address that leads to a page; a script or another scheme leads nowhere. */
@@ -93,7 +97,13 @@ function fieldOf(field: Field, path: string | undefined): Resolved | undefined {
   if (label) {
     return { value: field.labels?.[label[1] ?? label[2] ?? ''] ?? '' };
   }
-  return path === 'labels' ? { value: Object.entries(field.labels ?? {}).map(([key, value]) => `${key}="${value}"`).join(', ') } : undefined;
+  return path === 'labels'
+    ? {
+        value: Object.entries(field.labels ?? {})
+          .map(([key, value]) => `${key}="${value}"`)
+          .join(', '),
+      }
+    : undefined;
 }
 
 function dataOf({ frame, rowIndex = 0 }: Cell, path: string): Resolved | undefined {
@@ -108,9 +118,12 @@ function dataOf({ frame, rowIndex = 0 }: Cell, path: string): Resolved | undefin
     return undefined;
   }
   const wanted = match[1] ?? match[3];
-  const found = wanted === undefined
-    ? frame.fields[Number(match[2])]
-    : frame.fields.find((each) => each.name === wanted || each.config.displayName === wanted || each.state?.displayName === wanted);
+  const found =
+    wanted === undefined
+      ? frame.fields[Number(match[2])]
+      : frame.fields.find(
+          (each) => each.name === wanted || each.config.displayName === wanted || each.state?.displayName === wanted,
+        );
   if (!found) {
     return { value: '' };
   }

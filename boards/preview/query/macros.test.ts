@@ -7,7 +7,10 @@ const CONTEXT = { from: Date.UTC(2026, 10, 30, 6), to: Date.UTC(2026, 10, 30, 12
 
 test('a macro becomes the SQL that the plugin sends', () => {
   const expected: Array<[sql: string, becomes: string]> = [
-    ['WHERE $__timeFilter(Timestamp)', 'WHERE Timestamp >= toDateTime(1796018400) AND Timestamp <= toDateTime(1796040000)'],
+    [
+      'WHERE $__timeFilter(Timestamp)',
+      'WHERE Timestamp >= toDateTime(1796018400) AND Timestamp <= toDateTime(1796040000)',
+    ],
     [
       '$__timeFilter_ms(Timestamp)',
       'Timestamp >= fromUnixTimestamp64Milli(1796018400000) AND Timestamp <= fromUnixTimestamp64Milli(1796040000250)',

@@ -46,7 +46,8 @@ export interface Series {
   histograms?: HistogramSample[];
 }
 
-type Result = { resultType: 'matrix' | 'vector'; result: Series[] } | { resultType: 'scalar' | 'string'; result: Sample };
+type Result =
+  { resultType: 'matrix' | 'vector'; result: Series[] } | { resultType: 'scalar' | 'string'; result: Sample };
 
 /** The most points that Prometheus returns for a series. */
 const MAX_POINTS = 11_000;
@@ -98,7 +99,12 @@ export async function queryPrometheus(
 }
 
 /** The exemplars of a query's series: one frame of (time, value, labels). */
-export async function queryExemplars(source: PrometheusSource, query: PrometheusQuery, range: Range, http: Http): Promise<DataFrame[]> {
+export async function queryExemplars(
+  source: PrometheusSource,
+  query: PrometheusQuery,
+  range: Range,
+  http: Http,
+): Promise<DataFrame[]> {
   type Answer = Array<{ seriesLabels: Labels; exemplars: Array<{ labels: Labels; value: string; timestamp: number }> }>;
   const answer = await ask<Answer>(source, 'query_exemplars', http, {
     query: query.expr,
@@ -119,15 +125,34 @@ export async function queryExemplars(source: PrometheusSource, query: Prometheus
   }
   const names = [...new Set(points.flatMap((point) => Object.keys(point.labels)))].sort();
   const fields = [
-    field('Time', 'time', points.map((point) => point.time)),
-    field('Value', 'number', points.map((point) => point.value)),
-    ...names.map((name) => field(name, 'string', points.map((point) => (point.labels as Labels)[name] ?? null))),
+    field(
+      'Time',
+      'time',
+      points.map((point) => point.time),
+    ),
+    field(
+      'Value',
+      'number',
+      points.map((point) => point.value),
+    ),
+    ...names.map((name) =>
+      field(
+        name,
+        'string',
+        points.map((point) => (point.labels as Labels)[name] ?? null),
+      ),
+    ),
   ];
   return [frame(query.refId, fields, { name: 'exemplar', meta: { custom: { resultType: 'exemplar' } } })];
 }
 
 /** Asks one endpoint below `/api/v1`. @throws Error with the server's message. */
-export async function ask<T>(source: PrometheusSource, path: string, http: Http, parameters: Record<string, string | string[]> = {}): Promise<T> {
+export async function ask<T>(
+  source: PrometheusSource,
+  path: string,
+  http: Http,
+  parameters: Record<string, string | string[]> = {},
+): Promise<T> {
   const search = new URLSearchParams();
   for (const [key, value] of Object.entries(parameters)) {
     for (const each of Array.isArray(value) ? value : [value]) {
@@ -167,8 +192,19 @@ function seriesFrame(series: Series, query: PrometheusQuery, interval: number | 
     return histogramFrame(series, query.refId, name);
   }
   const samples = series.values ?? (series.value ? [series.value] : []);
-  const time = field('Time', 'time', samples.map(([at]) => Math.round(at * 1000)), interval ? { interval } : {});
-  const value = field('Value', 'number', samples.map(([, text]) => toNumber(text)), name ? { displayNameFromDS: name } : {}, series.metric);
+  const time = field(
+    'Time',
+    'time',
+    samples.map(([at]) => Math.round(at * 1000)),
+    interval ? { interval } : {},
+  );
+  const value = field(
+    'Value',
+    'number',
+    samples.map(([, text]) => toNumber(text)),
+    name ? { displayNameFromDS: name } : {},
+    series.metric,
+  );
   return frame(query.refId, [time, value], {
     name,
     meta: { type: 'timeseries-multi' as never, custom: { resultType: interval ? 'matrix' : 'vector' } },
@@ -214,15 +250,36 @@ function toNumber(text: string): number {
 /** A native histogram over time: one row for each bucket of each sample. */
 function histogramFrame(series: Series, refId: string, name: string | undefined): DataFrame {
   const rows = (series.histograms ?? []).flatMap(([at, { buckets = [] }]) =>
-    buckets.map(([, lower, upper, count]) => ({ at: at * 1000, lower: Number(lower), upper: Number(upper), count: Number(count) })),
+    buckets.map(([, lower, upper, count]) => ({
+      at: at * 1000,
+      lower: Number(lower),
+      upper: Number(upper),
+      count: Number(count),
+    })),
   );
   return frame(
     refId,
     [
-      field('xMax', 'time', rows.map((row) => row.at)),
-      field('yMin', 'number', rows.map((row) => row.lower)),
-      field('yMax', 'number', rows.map((row) => row.upper)),
-      field('count', 'number', rows.map((row) => row.count)),
+      field(
+        'xMax',
+        'time',
+        rows.map((row) => row.at),
+      ),
+      field(
+        'yMin',
+        'number',
+        rows.map((row) => row.lower),
+      ),
+      field(
+        'yMax',
+        'number',
+        rows.map((row) => row.upper),
+      ),
+      field(
+        'count',
+        'number',
+        rows.map((row) => row.count),
+      ),
     ],
     { name, meta: { type: 'heatmap-cells' as never } },
   );
@@ -246,9 +303,24 @@ function toTable(frames: DataFrame[], refId: string): DataFrame[] {
     frame(
       refId,
       [
-        field('Time', 'time', rows.map((row) => row.at)),
-        ...names.map((name) => field(name, 'string', rows.map((row) => row.labels[name] ?? ''), { filterable: true })),
-        field('Value', 'number', rows.map((row) => row.value)),
+        field(
+          'Time',
+          'time',
+          rows.map((row) => row.at),
+        ),
+        ...names.map((name) =>
+          field(
+            name,
+            'string',
+            rows.map((row) => row.labels[name] ?? ''),
+            { filterable: true },
+          ),
+        ),
+        field(
+          'Value',
+          'number',
+          rows.map((row) => row.value),
+        ),
       ],
       { meta: { preferredVisualisationType: 'table' } },
     ),

@@ -40,7 +40,8 @@ test('PromQL gets variables as alternatives, escaped, and the windows that the s
 });
 
 test('SQL gets variables, the conditional filter and macros, in this order', () => {
-  const sql = 'SELECT $__timeInterval(t) AS time FROM logs WHERE $__timeFilter(t) AND $__conditionalAll(r IN ($route), $route) AND s IN ($service)';
+  const sql =
+    'SELECT $__timeInterval(t) AS time FROM logs WHERE $__timeFilter(t) AND $__conditionalAll(r IN ($route), $route) AND s IN ($service)';
   const context = contextOf(http, ...CHOSEN, variable('route', [ALL]), variable('service', ['a', 'b']));
   assert.equal(
     prepareTarget({ refId: 'A', datasource: CLICKHOUSE, rawSql: sql }, context).text,
@@ -78,8 +79,16 @@ test('columns become fields of the types that the plugin gives them', () => {
 
 test('rows of a time series become one column for each of its names, with gaps', async () => {
   const answer = {
-    meta: [{ name: 'time', type: 'DateTime' }, { name: 'route', type: 'String' }, { name: 'n', type: 'UInt64' }],
-    data: [['2026-11-30T11:00:00Z', 'list', 1], ['2026-11-30T11:00:00Z', 'item', 2], ['2026-11-30T11:01:00Z', 'list', 3]],
+    meta: [
+      { name: 'time', type: 'DateTime' },
+      { name: 'route', type: 'String' },
+      { name: 'n', type: 'UInt64' },
+    ],
+    data: [
+      ['2026-11-30T11:00:00Z', 'list', 1],
+      ['2026-11-30T11:00:00Z', 'item', 2],
+      ['2026-11-30T11:01:00Z', 'list', 3],
+    ],
   };
   const fake = fakeHttp(() => ({ body: answer }));
   const context = contextOf(fake.http, ...CHOSEN);
@@ -99,14 +108,19 @@ test('rows of a time series become one column for each of its names, with gaps',
   assert.equal(request?.url.searchParams.get('default_format'), 'JSONCompact');
 
   answer.data.reverse();
-  const unsorted = runTarget({ refId: 'A', datasource: CLICKHOUSE, rawSql: 'SELECT 1', format: 0 }, context, { id: 7, title: 'Views' });
+  const unsorted = runTarget({ refId: 'A', datasource: CLICKHOUSE, rawSql: 'SELECT 1', format: 0 }, context, {
+    id: 7,
+    title: 'Views',
+  });
   await assert.rejects(unsorted, /panel 7 "Views", query A: rows of a time series must be sorted/);
 });
 
 test('a failed query names its panel and what was sent, and leaves the others alone', async () => {
   const fake = fakeHttp(({ url, body }) => {
     if (url.host === 'clickhouse.test') {
-      return body.includes('bad') ? { status: 404, body: 'Code: 60. DB::Exception: no table' } : { body: { meta: [{ name: 'n', type: 'UInt8' }], data: [[1]] } };
+      return body.includes('bad')
+        ? { status: 404, body: 'Code: 60. DB::Exception: no table' }
+        : { body: { meta: [{ name: 'n', type: 'UInt8' }], data: [[1]] } };
     }
     return { status: 400, body: { status: 'error', error: 'parse error at char 3' } };
   });
@@ -124,7 +138,10 @@ test('a failed query names its panel and what was sent, and leaves the others al
     ],
   };
   const { series, errors } = await runPanel(panel, contextOf(fake.http, ...CHOSEN));
-  assert.deepEqual(series.map((each) => each.refId), ['B']);
+  assert.deepEqual(
+    series.map((each) => each.refId),
+    ['B'],
+  );
   assert.ok(errors.every((error) => error instanceof QueryError));
   assert.deepEqual(
     errors.map((error) => error.message),
@@ -142,36 +159,78 @@ test('a range query is aligned to its step, and series are named by their legend
     body: {
       status: 'success',
       data: url.pathname.endsWith('query_range')
-        ? { resultType: 'matrix', result: [{ metric: { route: 'list', __name__: 'x' }, values: [[1796018400, '1'], [1796018420, 'NaN']] }] }
+        ? {
+            resultType: 'matrix',
+            result: [
+              {
+                metric: { route: 'list', __name__: 'x' },
+                values: [
+                  [1796018400, '1'],
+                  [1796018420, 'NaN'],
+                ],
+              },
+            ],
+          }
         : { resultType: 'vector', result: [{ metric: { route: 'list' }, value: [1796040000, '+Inf'] }] },
     },
   }));
   const context = contextOf(fake.http, ...CHOSEN);
-  const [series] = await runTarget({ refId: 'A', datasource: MIMIR, expr: 'x', legendFormat: '{{route}} now' }, context);
+  const [series] = await runTarget(
+    { refId: 'A', datasource: MIMIR, expr: 'x', legendFormat: '{{route}} now' },
+    context,
+  );
   assert.equal(series?.fields[1]?.config.displayNameFromDS, 'list now');
   assert.deepEqual(series?.fields[1]?.values, [1, NaN]);
   assert.equal(series?.fields[0]?.config.interval, 20_000);
   const [request] = fake.seen;
   assert.equal(request?.headers['x-scope-orgid'], 'demo');
-  assert.deepEqual(['start', 'end', 'step'].map((key) => request?.url.searchParams.get(key)), ['1796018400', '1796040000', '20']);
+  assert.deepEqual(
+    ['start', 'end', 'step'].map((key) => request?.url.searchParams.get(key)),
+    ['1796018400', '1796040000', '20'],
+  );
 
-  const [table] = await runTarget({ refId: 'B', datasource: MIMIR, expr: 'x', instant: true, format: 'table' }, context);
-  assert.deepEqual(table?.fields.map(({ name, values }) => [name, values]), [
-    ['Time', [1796040000000]],
-    ['route', ['list']],
-    ['Value', [Infinity]],
-  ]);
+  const [table] = await runTarget(
+    { refId: 'B', datasource: MIMIR, expr: 'x', instant: true, format: 'table' },
+    context,
+  );
+  assert.deepEqual(
+    table?.fields.map(({ name, values }) => [name, values]),
+    [
+      ['Time', [1796040000000]],
+      ['route', ['list']],
+      ['Value', [Infinity]],
+    ],
+  );
   const [auto] = await runTarget({ refId: 'C', datasource: MIMIR, expr: 'x', legendFormat: '__auto' }, context);
   assert.equal(auto?.fields[1]?.config.displayNameFromDS, undefined);
 });
 
 test('cumulative buckets become counts for each bucket, lowest first', async () => {
-  const series = (le: string, ...counts: string[]) => ({ metric: { le }, values: counts.map((count, index) => [1796018400 + 20 * index, count]) });
+  const series = (le: string, ...counts: string[]) => ({
+    metric: { le },
+    values: counts.map((count, index) => [1796018400 + 20 * index, count]),
+  });
   const fake = fakeHttp(() => ({
-    body: { status: 'success', data: { resultType: 'matrix', result: [series('+Inf', '10', '4'), series('0.1', '2', '1'), series('0.5', '7', '4')] } },
+    body: {
+      status: 'success',
+      data: {
+        resultType: 'matrix',
+        result: [series('+Inf', '10', '4'), series('0.1', '2', '1'), series('0.5', '7', '4')],
+      },
+    },
   }));
-  const [heatmap] = await runTarget({ refId: 'A', datasource: MIMIR, expr: 'x', format: 'heatmap' }, contextOf(fake.http, ...CHOSEN));
-  assert.deepEqual(heatmap?.fields.slice(1).map(({ name, values }) => [name, values]), [['0.1', [2, 1]], ['0.5', [5, 3]], ['+Inf', [3, 0]]]);
+  const [heatmap] = await runTarget(
+    { refId: 'A', datasource: MIMIR, expr: 'x', format: 'heatmap' },
+    contextOf(fake.http, ...CHOSEN),
+  );
+  assert.deepEqual(
+    heatmap?.fields.slice(1).map(({ name, values }) => [name, values]),
+    [
+      ['0.1', [2, 1]],
+      ['0.5', [5, 3]],
+      ['+Inf', [3, 0]],
+    ],
+  );
 });
 
 test('intervals are those that Grafana chooses', () => {

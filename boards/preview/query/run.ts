@@ -3,12 +3,27 @@
  */
 import type { DataFrame } from '@grafana/data';
 import { queryClickHouse, shapeForFormat, type ClickHouseSource } from './clickhouse.ts';
-import { builtInLookup, fixedLookup, sourceOf, standsForAll, variableLookup, type QueryContext, type Source } from './context.ts';
+import {
+  builtInLookup,
+  fixedLookup,
+  sourceOf,
+  standsForAll,
+  variableLookup,
+  type QueryContext,
+  type Source,
+} from './context.ts';
 import { QueryError } from './http.ts';
 import { firstOf, interpolate, type Formatter } from './interpolate.ts';
 import { expandConditionalAll, expandMacros } from './macros.ts';
 import { targetsOf, type Panel, type PanelFrames, type Target } from './model.ts';
-import { queryExemplars, queryPrometheus, stepNames, stepsOf, type PrometheusQuery, type PrometheusSource } from './prometheus.ts';
+import {
+  queryExemplars,
+  queryPrometheus,
+  stepNames,
+  stepsOf,
+  type PrometheusQuery,
+  type PrometheusSource,
+} from './prometheus.ts';
 import { formatDuration, intervalOf, parseDuration, parseTime, type Range } from './time.ts';
 
 /** A query as it will be sent. */
@@ -22,7 +37,9 @@ export interface PanelResult extends PanelFrames {
 }
 
 /** What is known of the panel that a target stands in; it sets the interval. */
-export type PanelFacts = Partial<Pick<Panel, 'id' | 'title' | 'interval' | 'maxDataPoints' | 'datasource' | 'timeFrom' | 'timeShift' | 'targets'>>;
+export type PanelFacts = Partial<
+  Pick<Panel, 'id' | 'title' | 'interval' | 'maxDataPoints' | 'datasource' | 'timeFrom' | 'timeShift' | 'targets'>
+>;
 
 /**
  * Puts variables and macros in, without asking a store: for tests that only parse or explain a query.
@@ -63,7 +80,10 @@ export async function runPanel(panel: Panel, context: QueryContext): Promise<Pan
   const outcomes = await Promise.all(targets.map((target) => settle(runTarget(target, context, panel))));
   const exemplars = await Promise.all(targets.map((target) => exemplarsOf(target, context, panel)));
   return {
-    series: nameTableValues(outcomes.flatMap(({ frames }) => frames), targets),
+    series: nameTableValues(
+      outcomes.flatMap(({ frames }) => frames),
+      targets,
+    ),
     exemplars: exemplars.flat(),
     errors: outcomes.flatMap(({ error }) => (error ? [error] : [])),
   };
@@ -77,7 +97,7 @@ export function rangeOf(panel: PanelFacts, range: Range): Range {
     from = parseTime(`now-${panel.timeFrom}`, to);
     raw = { from: `now-${panel.timeFrom}`, to: 'now' };
   }
-  const shift = panel.timeShift ? parseDuration(panel.timeShift) ?? 0 : 0;
+  const shift = panel.timeShift ? (parseDuration(panel.timeShift) ?? 0) : 0;
   return { from: from - shift, to: to - shift, raw };
 }
 
@@ -92,7 +112,12 @@ export function panelName(panel: PanelFacts): string {
 function preparePromql(target: Target, source: PrometheusSource, context: QueryContext, panel: PanelFacts): Prepared {
   const points = panel.maxDataPoints ?? context.maxDataPoints ?? 1000;
   const minimum = (target['interval'] as string | undefined) || panel.interval;
-  const steps = stepsOf(context.range, points, source, minimum ? interpolate(minimum, variableLookup(context.variables)) : undefined);
+  const steps = stepsOf(
+    context.range,
+    points,
+    source,
+    minimum ? interpolate(minimum, variableLookup(context.variables)) : undefined,
+  );
   const lookup = firstOf(fixedLookup(stepNames(steps)), builtInLookup(context), variableLookup(context.variables));
   const text = interpolate(String(target['expr'] ?? ''), lookup, quoteForPromql);
   const query: PrometheusQuery = {
@@ -101,7 +126,11 @@ function preparePromql(target: Target, source: PrometheusSource, context: QueryC
     instant: target['instant'] as boolean | undefined,
     range: target['range'] as boolean | undefined,
     format: target['format'] as string | undefined,
-    legendFormat: interpolate(String(target['legendFormat'] ?? ''), firstOf(builtInLookup(context), variableLookup(context.variables)), 'text'),
+    legendFormat: interpolate(
+      String(target['legendFormat'] ?? ''),
+      firstOf(builtInLookup(context), variableLookup(context.variables)),
+      'text',
+    ),
     exemplar: target['exemplar'] as boolean | undefined,
   };
   return { language: 'promql', source, text, query, interval: steps.interval };
@@ -157,7 +186,9 @@ async function exemplarsOf(target: Target, context: QueryContext, panel: Panel):
   }
   try {
     const prepared = prepareTarget(target, context, panel);
-    return prepared.language === 'promql' ? await queryExemplars(prepared.source, prepared.query, context.range, context.http) : [];
+    return prepared.language === 'promql'
+      ? await queryExemplars(prepared.source, prepared.query, context.range, context.http)
+      : [];
   } catch {
     return [];
   }
@@ -173,7 +204,12 @@ function nameTableValues(frames: DataFrame[], targets: Target[]): DataFrame[] {
     if (!tables.some((target) => target.refId === each.refId)) {
       return each;
     }
-    return { ...each, fields: each.fields.map((column) => (column.name === 'Value' ? { ...column, name: `Value #${each.refId}` } : column)) };
+    return {
+      ...each,
+      fields: each.fields.map((column) =>
+        column.name === 'Value' ? { ...column, name: `Value #${each.refId}` } : column,
+      ),
+    };
   });
 }
 
@@ -188,7 +224,7 @@ const quoteForPromql: Formatter = (value, { multi }) => {
       .replace(/"/g, '\\"')
       .replace(/[$^*{}[\]'+?.()|]/g, '\\\\$&'),
   );
-  return list.length === 1 ? list[0] ?? '' : `(${list.join('|')})`;
+  return list.length === 1 ? (list[0] ?? '') : `(${list.join('|')})`;
 };
 
 /** The plugin puts several values in quotes and leaves a single one bare. It does not escape; formats do. */

@@ -77,7 +77,12 @@ export function parseDuration(text: string): number | undefined {
 /** The shortest exact way to write a duration that Prometheus and Grafana both read: `90s`, `5m`, `1d`. */
 export function formatDuration(milliseconds: number): string {
   const whole = Math.max(1, Math.round(milliseconds));
-  for (const [unit, size] of [['d', DAY], ['h', HOUR], ['m', MINUTE], ['s', SECOND]] as const) {
+  for (const [unit, size] of [
+    ['d', DAY],
+    ['h', HOUR],
+    ['m', MINUTE],
+    ['s', SECOND],
+  ] as const) {
     if (whole % size === 0) {
       return `${whole / size}${unit}`;
     }

@@ -26,7 +26,11 @@ export const KNOWN_TYPES = ['query', 'custom', 'textbox', 'interval', 'datasourc
  *
  * @param chosen what the address says; it wins over what the JSON has saved
  */
-export async function resolveVariables(board: Dashboard, context: Omit<QueryContext, 'variables'>, chosen: Chosen = {}): Promise<ResolvedVariables> {
+export async function resolveVariables(
+  board: Dashboard,
+  context: Omit<QueryContext, 'variables'>,
+  chosen: Chosen = {},
+): Promise<ResolvedVariables> {
   const models = (board.templating?.list ?? []).filter((model) => KNOWN_TYPES.includes(model.type));
   const variables: Variables = new Map();
   const errors: QueryError[] = [];
@@ -39,7 +43,9 @@ export async function resolveVariables(board: Dashboard, context: Omit<QueryCont
     }
     variables.set(model.name, choose(model, options, chosen[model.name]));
   }
-  const asListed = new Map(models.flatMap(({ name }) => (variables.has(name) ? [[name, variables.get(name) as Variable]] : [])));
+  const asListed = new Map(
+    models.flatMap(({ name }) => (variables.has(name) ? [[name, variables.get(name) as Variable]] : [])),
+  );
   return { variables: asListed, errors };
 }
 
@@ -66,7 +72,7 @@ export function choose(model: VariableModel, options: Option[], chosen?: string[
     variable.values = [ALL];
   } else {
     const stillThere = saved.filter((value) => options.some((option) => option.value === value));
-    const first = includeAll ? ALL : options[0]?.value ?? '';
+    const first = includeAll ? ALL : (options[0]?.value ?? '');
     variable.values = stillThere.length > 0 ? stillThere : [first];
   }
   if (!variable.multi) {
@@ -87,10 +93,17 @@ async function optionsOf(model: VariableModel, context: QueryContext): Promise<O
     case 'custom':
       return splitCustom(queryText(model.query));
     case 'interval':
-      return queryText(model.query).split(',').map((part) => part.trim()).filter(Boolean).map((value) => ({ text: value, value }));
+      return queryText(model.query)
+        .split(',')
+        .map((part) => part.trim())
+        .filter(Boolean)
+        .map((value) => ({ text: value, value }));
     case 'datasource':
       return filterOptions(
-        sourcesOfType(context.sources, queryText(model.query)).map((source) => ({ text: source.name, value: source.uid })),
+        sourcesOfType(context.sources, queryText(model.query)).map((source) => ({
+          text: source.name,
+          value: source.uid,
+        })),
         model.regex,
       );
     case 'switch':
@@ -112,10 +125,16 @@ async function queryOptions(model: VariableModel, context: QueryContext): Promis
   const data = await queryClickHouse(source, prepared.text, 'variable', context.http);
   // One column is value and text; of two, the first is the value and the second what a reader sees.
   const [values, texts = values] = data.fields;
-  return unique((values?.values ?? []).map((value, row) => ({ value: String(value), text: String(texts?.values[row]) })));
+  return unique(
+    (values?.values ?? []).map((value, row) => ({ value: String(value), text: String(texts?.values[row]) })),
+  );
 }
 
-async function labelOptions(query: LabelQuery, source: Parameters<typeof ask>[0], context: QueryContext): Promise<Option[]> {
+async function labelOptions(
+  query: LabelQuery,
+  source: Parameters<typeof ask>[0],
+  context: QueryContext,
+): Promise<Option[]> {
   const { range, http } = context;
   const times = { start: String(Math.floor(range.from / 1000)), end: String(Math.ceil(range.to / 1000)) };
   const matching = 'match' in query && query.match ? { ...times, 'match[]': query.match } : times;
@@ -136,7 +155,10 @@ async function labelOptions(query: LabelQuery, source: Parameters<typeof ask>[0]
       return plain(answer.result.map(({ metric, value }) => `${seriesText(metric)} ${value[1]} ${value[0] * 1000}`));
     }
     case 'series': {
-      const found = await ask<Array<Record<string, string>>>(source, 'series', http, { ...times, 'match[]': query.match });
+      const found = await ask<Array<Record<string, string>>>(source, 'series', http, {
+        ...times,
+        'match[]': query.match,
+      });
       return plain(found.map(seriesText));
     }
   }
@@ -221,7 +243,7 @@ function inOrderOfUse(models: VariableModel[]): VariableModel[] {
 
 function hideOf(hide: number | string | undefined): number {
   const words: Record<string, number> = { dontHide: 0, hideLabel: 1, hideVariable: 2, inControlsMenu: 0 };
-  return typeof hide === 'string' ? words[hide] ?? 0 : hide ?? 0;
+  return typeof hide === 'string' ? (words[hide] ?? 0) : (hide ?? 0);
 }
 
 function listOf(value: unknown): string[] {
@@ -236,5 +258,7 @@ function unique(options: Option[]): Option[] {
 }
 
 function seriesText({ __name__: metric = '', ...labels }: Record<string, string>): string {
-  return `${metric}{${Object.entries(labels).map(([key, value]) => `${key}="${value}"`).join(',')}}`;
+  return `${metric}{${Object.entries(labels)
+    .map(([key, value]) => `${key}="${value}"`)
+    .join(',')}}`;
 }

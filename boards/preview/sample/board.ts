@@ -21,11 +21,14 @@ import { FORMAT, MINUTES, promql, sql } from './queries.ts';
 type PanelBuilder = Parameters<dashboard.DashboardBuilder['withPanel']>[0];
 
 const steps = (...list: Array<[value: number | null, color: string]>) =>
-  new dashboard.ThresholdsConfigBuilder().mode(dashboard.ThresholdsMode.Absolute).steps(list.map(([value, color]) => ({ value, color })));
+  new dashboard.ThresholdsConfigBuilder()
+    .mode(dashboard.ThresholdsMode.Absolute)
+    .steps(list.map(([value, color]) => ({ value, color })));
 
 const OBJECTIVE = steps([null, 'red'], [0.99, 'orange'], [0.999, 'green']);
 
-const DESCRIPTION = '**Definition:** list 2xx ÷ list (2xx + 5xx).\n\n**Source:** ClickHouse.\n\n**If red:** open the `service` board.';
+const DESCRIPTION =
+  '**Definition:** list 2xx ÷ list (2xx + 5xx).\n\n**Source:** ClickHouse.\n\n**If red:** open the `service` board.';
 
 function valuePanels(): PanelBuilder[] {
   return [
@@ -35,8 +38,18 @@ function valuePanels(): PanelBuilder[] {
       .unit('percentunit')
       .decimals(2)
       .thresholds(OBJECTIVE)
-      .links([new dashboard.DashboardLinkBuilder('SLO').type(dashboard.DashboardLinkType.Link).url('/d/sample?${__url_time_range}')])
-      .withTarget(sql('A', `SELECT toDateTime(${MINUTES} AS t) AS time, 0.9 + 0.02 * sin(t / 1200) AS success ORDER BY time`, FORMAT.timeseries))
+      .links([
+        new dashboard.DashboardLinkBuilder('SLO')
+          .type(dashboard.DashboardLinkType.Link)
+          .url('/d/sample?${__url_time_range}'),
+      ])
+      .withTarget(
+        sql(
+          'A',
+          `SELECT toDateTime(${MINUTES} AS t) AS time, 0.9 + 0.02 * sin(t / 1200) AS success ORDER BY time`,
+          FORMAT.timeseries,
+        ),
+      )
       .gridPos({ x: 0, y: 0, w: 4, h: 4 }),
     new stat.PanelBuilder()
       .title('Affected requests')
@@ -67,7 +80,12 @@ function valuePanels(): PanelBuilder[] {
       .displayMode(common.BarGaugeDisplayMode.Gradient)
       .reduceOptions(new common.ReduceDataOptionsBuilder().values(true).calcs([]))
       .thresholds(steps([null, 'blue']))
-      .withTarget(sql('A', "SELECT arrayJoin([('Sakura Sushi', 420), ('Thai Palace', 310), ('Tony\\'s Pizza', 290), ('Healthy Bites', 120)]) AS r, r.1 AS restaurant, r.2 AS views"))
+      .withTarget(
+        sql(
+          'A',
+          "SELECT arrayJoin([('Sakura Sushi', 420), ('Thai Palace', 310), ('Tony\\'s Pizza', 290), ('Healthy Bites', 120)]) AS r, r.1 AS restaurant, r.2 AS views",
+        ),
+      )
       .withTransformation({ id: 'organize', options: { excludeByName: { r: true } } })
       .gridPos({ x: 16, y: 0, w: 8, h: 4 }),
   ];
@@ -81,9 +99,19 @@ function timePanels(): PanelBuilder[] {
       .description(DESCRIPTION)
       .unit('reqps')
       .fillOpacity(10)
-      .legend(new common.VizLegendOptionsBuilder().showLegend(true).displayMode(common.LegendDisplayMode.Table).placement(common.LegendPlacement.Bottom).calcs(['lastNotNull', 'max']))
+      .legend(
+        new common.VizLegendOptionsBuilder()
+          .showLegend(true)
+          .displayMode(common.LegendDisplayMode.Table)
+          .placement(common.LegendPlacement.Bottom)
+          .calcs(['lastNotNull', 'max']),
+      )
       .tooltip(new common.VizTooltipOptionsBuilder().mode(common.TooltipDisplayMode.Multi))
-      .dataLinks([new dashboard.DashboardLinkBuilder('Logs of ${__field.labels.route}').url('/d/service?var-route=${__field.labels.route}&${__url_time_range}')])
+      .dataLinks([
+        new dashboard.DashboardLinkBuilder('Logs of ${__field.labels.route}').url(
+          '/d/service?var-route=${__field.labels.route}&${__url_time_range}',
+        ),
+      ])
       .withTarget(sql('A', perRoute, FORMAT.timeseries))
       .gridPos({ x: 0, y: 4, w: 12, h: 9 }),
     new timeseries.PanelBuilder()
@@ -103,34 +131,80 @@ function timePanels(): PanelBuilder[] {
       .stacking(new common.StackingConfigBuilder().mode(common.StackingMode.Normal))
       .overrideByName('5xx', [{ id: 'color', value: { mode: 'fixed', fixedColor: 'red' } }])
       .overrideByName('2xx', [{ id: 'color', value: { mode: 'fixed', fixedColor: 'green' } }])
-      .withTarget(sql('A', `SELECT toStartOfInterval(toDateTime(${MINUTES} AS t), INTERVAL 600 second) AS time, count() * 9 AS \`2xx\`, countIf(intDiv(t, 60) % 7 = 0) * 4 AS \`5xx\` GROUP BY time ORDER BY time`, FORMAT.timeseries))
+      .withTarget(
+        sql(
+          'A',
+          `SELECT toStartOfInterval(toDateTime(${MINUTES} AS t), INTERVAL 600 second) AS time, count() * 9 AS \`2xx\`, countIf(intDiv(t, 60) % 7 = 0) * 4 AS \`5xx\` GROUP BY time ORDER BY time`,
+          FORMAT.timeseries,
+        ),
+      )
       .gridPos({ x: 0, y: 13, w: 12, h: 8 }),
     new statetimeline.PanelBuilder()
       .title('Bad minutes by route')
-      .mappings([{ type: dashboard.MappingType.ValueToText, options: { '0': { text: 'good', color: 'green' }, '1': { text: 'bad', color: 'red' } } }] as dashboard.ValueMapping[])
-      .withTarget(sql('A', `SELECT toDateTime(${MINUTES} AS t) AS time, arrayJoin(['item', 'list']) AS route, toUInt8(sin(t / 1500 + (route = 'list')) > 0.8) AS bad ORDER BY time, route`, FORMAT.timeseries))
+      .mappings([
+        {
+          type: dashboard.MappingType.ValueToText,
+          options: { '0': { text: 'good', color: 'green' }, '1': { text: 'bad', color: 'red' } },
+        },
+      ] as dashboard.ValueMapping[])
+      .withTarget(
+        sql(
+          'A',
+          `SELECT toDateTime(${MINUTES} AS t) AS time, arrayJoin(['item', 'list']) AS route, toUInt8(sin(t / 1500 + (route = 'list')) > 0.8) AS bad ORDER BY time, route`,
+          FORMAT.timeseries,
+        ),
+      )
       .gridPos({ x: 12, y: 13, w: 12, h: 4 }),
     new heatmap.PanelBuilder()
       .title('Latency')
       .yAxis(new heatmap.YAxisConfigBuilder().unit('s'))
-      .withTarget(promql('A', ['0.005', '0.01', '0.025', '0.05', '0.1', '+Inf'].map((le, index) => `label_replace(vector(${[4, 22, 70, 90, 97, 100][index]}) + 3 * sin(vector(time()) / ${600 + 90 * index}), "le", "${le}", "", "")`).join(' or '), { format: 'heatmap', legendFormat: '{{le}}' }))
+      .withTarget(
+        promql(
+          'A',
+          ['0.005', '0.01', '0.025', '0.05', '0.1', '+Inf']
+            .map(
+              (le, index) =>
+                `label_replace(vector(${[4, 22, 70, 90, 97, 100][index]}) + 3 * sin(vector(time()) / ${600 + 90 * index}), "le", "${le}", "", "")`,
+            )
+            .join(' or '),
+          { format: 'heatmap', legendFormat: '{{le}}' },
+        ),
+      )
       .gridPos({ x: 12, y: 17, w: 12, h: 8 }),
   ];
 }
 
 function listPanels(): PanelBuilder[] {
-  const items = "SELECT arrayJoin([('1', 'Margherita Pizza', 12.99, 290, 0.12), ('2', 'Chicken Pad Thai', 14.99, 310, -0.04), ('3', 'Classic Burger', 11.99, 180, 0.31), ('5', 'Sushi Platter', 24.99, 420, 0.02)]) AS r, r.1 AS id, r.2 AS item, toDecimal64(r.3, 2) AS price, r.4 AS views, r.5 AS change";
+  const items =
+    "SELECT arrayJoin([('1', 'Margherita Pizza', 12.99, 290, 0.12), ('2', 'Chicken Pad Thai', 14.99, 310, -0.04), ('3', 'Classic Burger', 11.99, 180, 0.31), ('5', 'Sushi Platter', 24.99, 420, 0.02)]) AS r, r.1 AS id, r.2 AS item, toDecimal64(r.3, 2) AS price, r.4 AS views, r.5 AS change";
   return [
     new table.PanelBuilder()
       .title('Items')
-      .overrideByName('price', [{ id: 'unit', value: 'currencyUSD' }, { id: 'decimals', value: 2 }])
-      .overrideByName('views', [{ id: 'custom.cellOptions', value: { type: 'gauge', mode: 'gradient' } }, { id: 'min', value: 0 }])
+      .overrideByName('price', [
+        { id: 'unit', value: 'currencyUSD' },
+        { id: 'decimals', value: 2 },
+      ])
+      .overrideByName('views', [
+        { id: 'custom.cellOptions', value: { type: 'gauge', mode: 'gradient' } },
+        { id: 'min', value: 0 },
+      ])
       .overrideByName('change', [
         { id: 'unit', value: 'percentunit' },
         { id: 'custom.cellOptions', value: { type: 'color-text' } },
-        { id: 'thresholds', value: { mode: 'absolute', steps: [{ value: null, color: 'red' }, { value: 0, color: 'green' }] } },
+        {
+          id: 'thresholds',
+          value: {
+            mode: 'absolute',
+            steps: [
+              { value: null, color: 'red' },
+              { value: 0, color: 'green' },
+            ],
+          },
+        },
       ])
-      .overrideByName('item', [{ id: 'links', value: [{ title: 'Open', url: '/d/sample?var-item=${__data.fields["id"]}' }] }])
+      .overrideByName('item', [
+        { id: 'links', value: [{ title: 'Open', url: '/d/sample?var-item=${__data.fields["id"]}' }] },
+      ])
       .withTarget(sql('A', items))
       .withTransformation({ id: 'organize', options: { excludeByName: { r: true } } })
       .gridPos({ x: 0, y: 21, w: 12, h: 8 }),
@@ -138,21 +212,39 @@ function listPanels(): PanelBuilder[] {
       .title('What customers saw')
       .unit('short')
       .overrideByName('500', [{ id: 'color', value: { mode: 'fixed', fixedColor: 'red' } }])
-      .withTarget(sql('A', "SELECT arrayJoin([('list', 900, 0, 100), ('item', 1400, 220, 0)]) AS r, r.1 AS route, r.2 AS `200`, r.3 AS `404`, r.4 AS `500`"))
+      .withTarget(
+        sql(
+          'A',
+          "SELECT arrayJoin([('list', 900, 0, 100), ('item', 1400, 220, 0)]) AS r, r.1 AS route, r.2 AS `200`, r.3 AS `404`, r.4 AS `500`",
+        ),
+      )
       .withTransformation({ id: 'organize', options: { excludeByName: { r: true } } })
       .gridPos({ x: 12, y: 25, w: 6, h: 8 }),
     new piechart.PanelBuilder()
       .title('Concentration')
       .pieType(piechart.PieChartType.Donut)
-      .legend(new piechart.PieChartLegendOptionsBuilder().showLegend(true).displayMode(common.LegendDisplayMode.Table).placement(common.LegendPlacement.Right).values([piechart.PieChartLegendValues.Percent]))
+      .legend(
+        new piechart.PieChartLegendOptionsBuilder()
+          .showLegend(true)
+          .displayMode(common.LegendDisplayMode.Table)
+          .placement(common.LegendPlacement.Right)
+          .values([piechart.PieChartLegendValues.Percent]),
+      )
       .reduceOptions(new common.ReduceDataOptionsBuilder().values(true).calcs([]).fields(''))
-      .withTarget(sql('A', "SELECT arrayJoin([('Sakura Sushi', 420), ('Thai Palace', 310), ('Tony\\'s Pizza', 290)]) AS r, r.1 AS restaurant, r.2 AS views"))
+      .withTarget(
+        sql(
+          'A',
+          "SELECT arrayJoin([('Sakura Sushi', 420), ('Thai Palace', 310), ('Tony\\'s Pizza', 290)]) AS r, r.1 AS restaurant, r.2 AS views",
+        ),
+      )
       .withTransformation({ id: 'organize', options: { excludeByName: { r: true } } })
       .gridPos({ x: 18, y: 25, w: 6, h: 8 }),
     new text.PanelBuilder()
       .title('How to read this')
       .mode(text.TextMode.Markdown)
-      .content('### Sample of $route\n\nEverything here is **made up**. See the [list](/).\n\n| colour | means |\n|---|---|\n| green | within the objective |\n| red | not |')
+      .content(
+        '### Sample of $route\n\nEverything here is **made up**. See the [list](/).\n\n| colour | means |\n|---|---|\n| green | within the objective |\n| red | not |',
+      )
       .gridPos({ x: 0, y: 29, w: 6, h: 8 }),
     plain('alertlist', 'Alerts', { x: 6, y: 29, w: 6, h: 8 }),
   ];
@@ -168,17 +260,26 @@ function evidencePanels(): PanelBuilder[] {
       .wrapLogMessage(true)
       .enableLogDetails(true)
       .sortOrder(common.LogsSortOrder.Descending)
-      .overrideByName('traceID', [{ id: 'links', value: [{ title: 'Trace', url: '/d/service?var-trace_id=${__value.raw}' }] }])
+      .overrideByName('traceID', [
+        { id: 'links', value: [{ title: 'Trace', url: '/d/service?var-trace_id=${__value.raw}' }] },
+      ])
       .withTarget(sql('A', lines, FORMAT.logs))
       .gridPos({ x: 0, y: 38, w: 12, h: 10 }),
     plain('geomap', 'Not known', { x: 12, y: 38, w: 6, h: 10 }),
-    new stat.PanelBuilder().title('Broken query').withTarget(sql('A', 'SELECT nothing FROM nowhere')).gridPos({ x: 18, y: 38, w: 6, h: 10 }),
+    new stat.PanelBuilder()
+      .title('Broken query')
+      .withTarget(sql('A', 'SELECT nothing FROM nowhere'))
+      .gridPos({ x: 18, y: 38, w: 6, h: 10 }),
     plain('traces', 'One trace', { x: 0, y: 48, w: 24, h: 8 }).withTarget(sql('A', spans, FORMAT.traces)),
   ];
 }
 
 /** A panel of a type that the SDK has no builder for. */
-function plain(type: string, title: string, gridPos: { x: number; y: number; w: number; h: number }): dashboard.PanelBuilder {
+function plain(
+  type: string,
+  title: string,
+  gridPos: { x: number; y: number; w: number; h: number },
+): dashboard.PanelBuilder {
   return new dashboard.PanelBuilder().type(type).title(title).gridPos(gridPos);
 }
 
@@ -193,7 +294,9 @@ export function sampleBoard(): object {
     .tooltip(dashboard.DashboardCursorSync.Crosshair)
     .readonly()
     .withVariable(new dashboard.DatasourceVariableBuilder('datasource').label('Data Source').type('prometheus'))
-    .withVariable(new dashboard.DatasourceVariableBuilder('ch').label('ClickHouse').type('grafana-clickhouse-datasource'))
+    .withVariable(
+      new dashboard.DatasourceVariableBuilder('ch').label('ClickHouse').type('grafana-clickhouse-datasource'),
+    )
     .withVariable(
       new dashboard.QueryVariableBuilder('route')
         .label('Route')
@@ -210,9 +313,20 @@ export function sampleBoard(): object {
         .enable(true)
         .iconColor('purple')
         .datasource({ type: 'grafana-clickhouse-datasource', uid: '${ch}' })
-        .target(sql('Anno', "SELECT toDateTime(toUInt32($__toTime) - 7200) AS time, NULL AS timeEnd, 'restart of menu' AS text, 'restart' AS tags UNION ALL SELECT toDateTime(toUInt32($__toTime) - 14400), toDateTime(toUInt32($__toTime) - 12600), 'outage', 'incident'")),
+        .target(
+          sql(
+            'Anno',
+            "SELECT toDateTime(toUInt32($__toTime) - 7200) AS time, NULL AS timeEnd, 'restart of menu' AS text, 'restart' AS tags UNION ALL SELECT toDateTime(toUInt32($__toTime) - 14400), toDateTime(toUInt32($__toTime) - 12600), 'outage', 'incident'",
+          ),
+        ),
     )
-    .link(new dashboard.DashboardLinkBuilder('SLO').type(dashboard.DashboardLinkType.Link).url('/d/slo').keepTime(true).includeVars(true));
+    .link(
+      new dashboard.DashboardLinkBuilder('SLO')
+        .type(dashboard.DashboardLinkType.Link)
+        .url('/d/slo')
+        .keepTime(true)
+        .includeVars(true),
+    );
   for (const panel of [...valuePanels(), ...timePanels(), ...listPanels()]) {
     builder.withPanel(panel);
   }

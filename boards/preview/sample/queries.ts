@@ -8,7 +8,14 @@ export const FORMAT = { timeseries: 0, table: 1, logs: 2, traces: 3 };
 
 /** A ClickHouse query; the SDK has no builder for it. */
 export function sql(refId: string, rawSql: string, format = FORMAT.table): Builder<Dataquery> {
-  const query = { refId, datasource: { type: 'grafana-clickhouse-datasource', uid: '${ch}' }, editorType: 'sql', rawSql, format, pluginVersion: '4.0.0' };
+  const query = {
+    refId,
+    datasource: { type: 'grafana-clickhouse-datasource', uid: '${ch}' },
+    editorType: 'sql',
+    rawSql,
+    format,
+    pluginVersion: '4.0.0',
+  };
   return { build: () => ({ ...query, _implementsDataqueryVariant: () => undefined }) as unknown as Dataquery };
 }
 

@@ -25,7 +25,11 @@ before(async () => {
     port: 0,
     bundle: join(folder, 'bundle'),
     dashboards: folder,
-    stores: { clickhouse: { url: stores.url, database: 'otel' }, mimir: { url: stores.url, tenant: 'demo' }, scrapeInterval: 10_000 },
+    stores: {
+      clickhouse: { url: stores.url, database: 'otel' },
+      mimir: { url: stores.url, tenant: 'demo' },
+      scrapeInterval: 10_000,
+    },
   });
 });
 
@@ -36,13 +40,24 @@ after(async () => {
 });
 
 /** A request with headers that `fetch` would not let one set. */
-function ask(method: string, path: string, headers: Record<string, string> = {}, body = ''): Promise<{ status: number; text: string }> {
+function ask(
+  method: string,
+  path: string,
+  headers: Record<string, string> = {},
+  body = '',
+): Promise<{ status: number; text: string }> {
   return new Promise((answered, failed) => {
-    const sent = request(`${server.url}${path}`, { method, headers, setHost: headers['host'] === undefined }, (response) => {
-      const chunks: Buffer[] = [];
-      response.on('data', (chunk: Buffer) => chunks.push(chunk));
-      response.on('end', () => answered({ status: response.statusCode ?? 0, text: Buffer.concat(chunks).toString() }));
-    });
+    const sent = request(
+      `${server.url}${path}`,
+      { method, headers, setHost: headers['host'] === undefined },
+      (response) => {
+        const chunks: Buffer[] = [];
+        response.on('data', (chunk: Buffer) => chunks.push(chunk));
+        response.on('end', () =>
+          answered({ status: response.statusCode ?? 0, text: Buffer.concat(chunks).toString() }),
+        );
+      },
+    );
     sent.on('error', failed);
     sent.end(body);
   });
@@ -59,17 +74,36 @@ test('a page of another site is not answered', async () => {
     assert.equal((await ask('POST', '/api/clickhouse', headers, 'SELECT 1')).status, 403, JSON.stringify(headers));
   }
   const port = new URL(server.url).port;
-  assert.equal((await ask('GET', '/api/config', { host: `localhost:${port}`, origin: `http://localhost:${port}`, 'sec-fetch-site': 'same-origin' })).status, 200);
-  assert.equal((await ask('GET', '/d/slo', { 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'navigate' })).status, 200, 'a link from elsewhere opens the page');
+  assert.equal(
+    (
+      await ask('GET', '/api/config', {
+        host: `localhost:${port}`,
+        origin: `http://localhost:${port}`,
+        'sec-fetch-site': 'same-origin',
+      })
+    ).status,
+    200,
+  );
+  assert.equal(
+    (await ask('GET', '/d/slo', { 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'navigate' })).status,
+    200,
+    'a link from elsewhere opens the page',
+  );
 });
 
 test('a statement reaches ClickHouse read-only and bounded, whatever is asked for', async () => {
   stores.asked.length = 0;
-  const path = '/api/clickhouse?readonly=0&max_execution_time=0&database=system&default_format=JSONCompact&max_memory_usage=0';
+  const path =
+    '/api/clickhouse?readonly=0&max_execution_time=0&database=system&default_format=JSONCompact&max_memory_usage=0';
   assert.equal((await ask('POST', path, {}, 'SELECT 0 AS affected')).status, 200);
   const [asked = ''] = stores.asked;
   const parameters = new URL(asked.split(' ')[1] ?? '', 'http://x').searchParams;
-  assert.deepEqual(Object.fromEntries(parameters), { default_format: 'JSONCompact', database: 'otel', readonly: '2', max_execution_time: '30' });
+  assert.deepEqual(Object.fromEntries(parameters), {
+    default_format: 'JSONCompact',
+    database: 'otel',
+    readonly: '1',
+    max_execution_time: '30',
+  });
   assert.equal((await ask('GET', '/api/clickhouse?query=SELECT+1')).status, 405);
   const failed = await ask('POST', '/api/clickhouse', {}, 'SELECT x FROM nowhere');
   assert.deepEqual([failed.status, failed.text], [404, 'Code: 60. DB::Exception: no such table']);
@@ -79,7 +113,12 @@ test('only queries reach Mimir', async () => {
   stores.asked.length = 0;
   assert.equal((await ask('GET', '/api/mimir/api/v1/query?query=up')).status, 200);
   assert.equal((await ask('GET', '/api/mimir/api/v1/label/route/values')).status, 200);
-  const refused = ['/api/mimir/api/v1/push', '/api/mimir/config/v1/rules', '/api/mimir/api/v1/label/../push', '/api/mimir/'];
+  const refused = [
+    '/api/mimir/api/v1/push',
+    '/api/mimir/config/v1/rules',
+    '/api/mimir/api/v1/label/../push',
+    '/api/mimir/',
+  ];
   for (const path of refused) {
     assert.equal((await ask('GET', path)).status, 404, path);
   }
@@ -89,7 +128,10 @@ test('only queries reach Mimir', async () => {
 
 test('dashboards are read anew, and a broken file is named', async () => {
   const config = JSON.parse((await ask('GET', '/api/config')).text) as { boards: Array<{ uid: string }> };
-  assert.deepEqual(config.boards.map(({ uid }) => uid), ['slo']);
+  assert.deepEqual(
+    config.boards.map(({ uid }) => uid),
+    ['slo'],
+  );
   assert.equal((await ask('GET', '/api/boards/nothing')).status, 404);
   await writeFile(join(folder, 'new.json'), JSON.stringify({ uid: 'new', title: 'New', panels: [] }));
   assert.equal((await ask('GET', '/api/boards/new')).status, 200);
@@ -114,7 +156,11 @@ test('a query that is too long is refused', async () => {
 });
 
 test('the program prints its address and ends at SIGTERM', async () => {
-  const child = spawn(process.execPath, ['--import', 'tsx', join(PACKAGE, 'preview/serve.ts'), '--bundle', join(folder, 'bundle'), '--dashboards', folder], { cwd: PACKAGE });
+  const child = spawn(
+    process.execPath,
+    ['--import', 'tsx', join(PACKAGE, 'preview/serve.ts'), '--bundle', join(folder, 'bundle'), '--dashboards', folder],
+    { cwd: PACKAGE },
+  );
   const ended = new Promise<number | null>((resolve) => child.once('exit', (code) => resolve(code)));
   const url = await new Promise<string>((resolve) => {
     child.stdout.on('data', (chunk: Buffer) => {

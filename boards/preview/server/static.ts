@@ -24,7 +24,10 @@ export async function serveFile(folder: string, pathname: string, response: Serv
   const path = normalize(isPage ? '/index.html' : decodeURIComponent(pathname));
   try {
     const body = await readFile(join(folder, path));
-    response.writeHead(200, { 'content-type': type ?? TYPES['.html'], 'cache-control': isPage ? 'no-store' : 'max-age=60' });
+    response.writeHead(200, {
+      'content-type': type ?? TYPES['.html'],
+      'cache-control': isPage ? 'no-store' : 'max-age=60',
+    });
     response.end(body);
   } catch {
     throw new Refusal(404, `${pathname} not found`);

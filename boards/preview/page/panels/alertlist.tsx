@@ -5,7 +5,14 @@ import { css } from '@emotion/css';
 import { dateTimeFormatTimeAgo, textUtil, type GrafanaTheme2 } from '@grafana/data';
 import { Icon, Tooltip, useStyles2 } from '@grafana/ui';
 import { useEffect, useState } from 'react';
-import { alertRules, interpolateText, sourceOf, type AlertRule, type AlertState, type PrometheusSource } from '../../query/index.ts';
+import {
+  alertRules,
+  interpolateText,
+  sourceOf,
+  type AlertRule,
+  type AlertState,
+  type PrometheusSource,
+} from '../../query/index.ts';
 import type { PanelProps } from './panel.ts';
 
 interface Options {
@@ -108,7 +115,11 @@ function isWanted(rule: AlertRule, options: Options, context: PanelProps['contex
     error: states.error,
   };
   const name = interpolateText(options.alertName ?? '', context);
-  return Boolean(byState[rule.state]) && (name === '' || rule.name.toLowerCase().includes(name.toLowerCase())) && hasLabels(rule, interpolateText(options.alertInstanceLabelFilter ?? '', context));
+  return (
+    Boolean(byState[rule.state]) &&
+    (name === '' || rule.name.toLowerCase().includes(name.toLowerCase())) &&
+    hasLabels(rule, interpolateText(options.alertInstanceLabelFilter ?? '', context))
+  );
 }
 
 /** Whether the rule, or one of its instances, has the labels that `{a="b",c=~"d|e"}` asks for. */
@@ -118,23 +129,40 @@ function hasLabels(rule: AlertRule, filter: string): boolean {
   return sets.some((labels) =>
     matchers.every(([, name = '', operator, value = '']) => {
       const actual = labels[name] ?? '';
-      const isEqual = operator === '=' || operator === '!=' ? actual === value : new RegExp(`^(?:${value})$`).test(actual);
+      const isEqual =
+        operator === '=' || operator === '!=' ? actual === value : new RegExp(`^(?:${value})$`).test(actual);
       return operator?.startsWith('!') ? !isEqual : isEqual;
     }),
   );
 }
 
 /** The panel's data source; options may name one; else the first Prometheus. */
-function prometheusOf(ref: { uid?: string; type?: string }, name: string | undefined, context: PanelProps['context']): PrometheusSource {
-  const wanted = ref.type === 'prometheus' ? ref : { type: 'prometheus', uid: name && name !== 'grafana' ? name : undefined };
+function prometheusOf(
+  ref: { uid?: string; type?: string },
+  name: string | undefined,
+  context: PanelProps['context'],
+): PrometheusSource {
+  const wanted =
+    ref.type === 'prometheus' ? ref : { type: 'prometheus', uid: name && name !== 'grafana' ? name : undefined };
   return sourceOf(wanted, context) as PrometheusSource;
 }
 
 const getStyles = (theme: GrafanaTheme2) => ({
   list: css({ overflow: 'auto' }),
-  none: css({ display: 'flex', height: '100%', alignItems: 'center', justifyContent: 'center', color: theme.colors.text.secondary }),
+  none: css({
+    display: 'flex',
+    height: '100%',
+    alignItems: 'center',
+    justifyContent: 'center',
+    color: theme.colors.text.secondary,
+  }),
   count: css({ fontSize: 48, textAlign: 'center' }),
-  alert: css({ display: 'flex', gap: theme.spacing(1), padding: theme.spacing(0.75, 0), borderBottom: `1px solid ${theme.colors.border.weak}` }),
+  alert: css({
+    display: 'flex',
+    gap: theme.spacing(1),
+    padding: theme.spacing(0.75, 0),
+    borderBottom: `1px solid ${theme.colors.border.weak}`,
+  }),
   dim: css({ color: theme.colors.text.secondary, fontSize: theme.typography.bodySmall.fontSize }),
   firing: css({ color: theme.colors.error.text }),
   pending: css({ color: theme.colors.warning.text }),

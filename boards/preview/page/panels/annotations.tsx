@@ -3,9 +3,10 @@
  */
 import { dateTimeFormat, type GrafanaTheme2 } from '@grafana/data';
 import { Tooltip, type UPlotConfigBuilder } from '@grafana/ui';
-import { useLayoutEffect, useRef, useState } from 'react';
+import { useLayoutEffect } from 'react';
 import type uPlot from 'uplot';
 import type { Annotation } from '../../query/index.ts';
+import { usePlot } from './use-plot.ts';
 
 interface Props {
   config: UPlotConfigBuilder;
@@ -16,28 +17,10 @@ interface Props {
 
 /** Draws into the plot and puts a marker below it for each annotation in sight. */
 export function AnnotationMarks({ config, annotations, theme, timeZone }: Props) {
-  const plot = useRef<uPlot | null>(null);
-  // Hooks live as long as the plot; they read what is current through this.
-  const current = useRef({ annotations, theme });
-  current.current = { annotations, theme };
-  const [, redraw] = useState(0);
-
+  const u = usePlot(config, (plot) => draw(plot, annotations, theme));
   useLayoutEffect(() => {
-    config.addHook('init', (u) => {
-      plot.current = u;
-    });
-    config.addHook('draw', (u) => {
-      plot.current = u;
-      draw(u, current.current.annotations, current.current.theme);
-      // The markers stand where the plot's scale puts them, which is known from here on.
-      queueMicrotask(() => redraw((count) => count + 1));
-    });
-  }, [config]);
-  useLayoutEffect(() => {
-    plot.current?.redraw(false, false);
+    u?.redraw(false, false);
   }, [annotations]);
-
-  const u = plot.current;
   if (!u || annotations.length === 0) {
     return null;
   }
@@ -45,27 +28,29 @@ export function AnnotationMarks({ config, annotations, theme, timeZone }: Props)
   const bottom = (u.bbox.top + u.bbox.height) / devicePixelRatio;
   return (
     <>
-      {annotations.filter((each) => isInSight(u, each)).map((annotation, index) => {
-        const x = Math.max(0, u.valToPos(annotation.time, 'x'));
-        const color = theme.visualization.getColorByName(annotation.color);
-        return (
-          <Tooltip key={index} content={<Text annotation={annotation} timeZone={timeZone} />}>
-            <div
-              data-testid="annotation"
-              style={{
-                position: 'absolute',
-                left: left + x - 5,
-                top: bottom,
-                borderLeft: '5px solid transparent',
-                borderRight: '5px solid transparent',
-                borderBottom: `6px solid ${color}`,
-                cursor: 'help',
-                zIndex: 1,
-              }}
-            />
-          </Tooltip>
-        );
-      })}
+      {annotations
+        .filter((each) => isInSight(u, each))
+        .map((annotation, index) => {
+          const x = Math.max(0, u.valToPos(annotation.time, 'x'));
+          const color = theme.visualization.getColorByName(annotation.color);
+          return (
+            <Tooltip key={index} content={<Text annotation={annotation} timeZone={timeZone} />}>
+              <div
+                data-testid="annotation"
+                style={{
+                  position: 'absolute',
+                  left: left + x - 5,
+                  top: bottom,
+                  borderLeft: '5px solid transparent',
+                  borderRight: '5px solid transparent',
+                  borderBottom: `6px solid ${color}`,
+                  cursor: 'help',
+                  zIndex: 1,
+                }}
+              />
+            </Tooltip>
+          );
+        })}
     </>
   );
 }

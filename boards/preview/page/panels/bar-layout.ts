@@ -88,7 +88,7 @@ export function barsOf(input: BarInput): BarData {
     // A little room above the highest bar keeps its value readable.
     low: input.min ?? lowest * 1.1,
     high: input.max ?? (stacking === 'percent' ? 1 : highest === lowest ? 1 : highest * 1.1),
-    format: stacking === 'percent' ? (value) => `${Math.round(value * 100)}%` : series[0]?.text ?? String,
+    format: stacking === 'percent' ? (value) => `${Math.round(value * 100)}%` : (series[0]?.text ?? String),
   };
 }
 

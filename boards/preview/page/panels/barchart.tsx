@@ -1,9 +1,24 @@
 /**
  * Bar chart: bars for categories, upright or lying, side by side or stacked.
  */
-import { FieldType, formattedValueToString, getFieldDisplayName, getFieldSeriesColor, type DataFrame, type Field, type GrafanaTheme2 } from '@grafana/data';
+import {
+  FieldType,
+  formattedValueToString,
+  getFieldDisplayName,
+  getFieldSeriesColor,
+  type DataFrame,
+  type Field,
+  type GrafanaTheme2,
+} from '@grafana/data';
 import { AxisPlacement, ScaleDirection, ScaleOrientation, type VizLegendOptions } from '@grafana/schema';
-import { VizLayout, VizLegend, VizTooltipContent, VizTooltipHeader, VizTooltipWrapper, type UPlotConfigBuilder } from '@grafana/ui';
+import {
+  VizLayout,
+  VizLegend,
+  VizTooltipContent,
+  VizTooltipHeader,
+  VizTooltipWrapper,
+  type UPlotConfigBuilder,
+} from '@grafana/ui';
 import { useCallback, useMemo } from 'react';
 import type uPlot from 'uplot';
 import { optionsOf } from '../defaults.ts';
@@ -28,11 +43,16 @@ interface Options {
 export function BarChartPanel({ panel, frames, timeZone, theme, width, height }: PanelProps) {
   const options = optionsOf<Options>(panel);
   const chart = useMemo(() => chartOf(frames, options, theme), [frames, panel, theme]);
-  const isLying = options.orientation === 'horizontal' || (options.orientation === 'auto' && width / Math.max(1, height) < 1);
+  const isLying =
+    options.orientation === 'horizontal' || (options.orientation === 'auto' && width / Math.max(1, height) < 1);
 
-  const configure = useCallback((builder: UPlotConfigBuilder) => addAxes(builder, chart, options, isLying, width, theme), [chart, isLying, width, theme]);
+  const configure = useCallback(
+    (builder: UPlotConfigBuilder) => addAxes(builder, chart, options, isLying, width, theme),
+    [chart, isLying, width, theme],
+  );
   const draw = useCallback(
-    (u: uPlot, ctx: CanvasRenderingContext2D) => chart.bars.forEach((bar) => drawBar(u, ctx, bar, chart, options, isLying, theme)),
+    (u: uPlot, ctx: CanvasRenderingContext2D) =>
+      chart.bars.forEach((bar) => drawBar(u, ctx, bar, chart, options, isLying, theme)),
     [chart, isLying, theme],
   );
   const tooltip = useCallback(
@@ -54,12 +74,26 @@ export function BarChartPanel({ panel, frames, timeZone, theme, width, height }:
   const { legend } = options;
   const legendElement = legend.showLegend ? (
     <VizLayout.Legend placement={legend.placement}>
-      <VizLegend placement={legend.placement} displayMode={legend.displayMode} items={chart.series.map(({ name, color }) => ({ label: name, color, yAxis: 1 }))} readonly />
+      <VizLegend
+        placement={legend.placement}
+        displayMode={legend.displayMode}
+        items={chart.series.map(({ name, color }) => ({ label: name, color, yAxis: 1 }))}
+        readonly
+      />
     </VizLayout.Legend>
   ) : null;
   return (
     <VizLayout width={width} height={height} legend={legendElement}>
-      {(innerWidth, innerHeight) => <CanvasPlot width={innerWidth} height={innerHeight} timeZone={timeZone} configure={configure} draw={draw} tooltip={tooltip} />}
+      {(innerWidth, innerHeight) => (
+        <CanvasPlot
+          width={innerWidth}
+          height={innerHeight}
+          timeZone={timeZone}
+          configure={configure}
+          draw={draw}
+          tooltip={tooltip}
+        />
+      )}
     </VizLayout>
   );
 }
@@ -69,20 +103,31 @@ function chartOf(frames: DataFrame[], options: Options, theme: GrafanaTheme2): B
   const frame = frames[0];
   const name = (field: Field) => getFieldDisplayName(field, frame, frames);
   const category =
-    frame?.fields.find((field) => options.xField !== undefined && (field.name === options.xField || name(field) === options.xField)) ??
+    frame?.fields.find(
+      (field) => options.xField !== undefined && (field.name === options.xField || name(field) === options.xField),
+    ) ??
     frame?.fields.find((field) => field.type === FieldType.string) ??
     frame?.fields.find((field) => field.type === FieldType.time);
-  const values = frame?.fields.filter((field) => field !== category && field.type === FieldType.number && !field.config.custom?.hideFrom?.viz) ?? [];
+  const values =
+    frame?.fields.filter(
+      (field) => field !== category && field.type === FieldType.number && !field.config.custom?.hideFrom?.viz,
+    ) ?? [];
   if (!frame || !category || values.length === 0) {
     return { categories: [], series: [], bars: [], low: 0, high: 1, format: String };
   }
-  const colorField = frame.fields.find((field) => options.colorByField !== undefined && name(field) === options.colorByField);
+  const colorField = frame.fields.find(
+    (field) => options.colorByField !== undefined && name(field) === options.colorByField,
+  );
   return barsOf({
-    categories: category.values.map((value: unknown) => (category.display ? formattedValueToString(category.display(value)) : String(value))),
+    categories: category.values.map((value: unknown) =>
+      category.display ? formattedValueToString(category.display(value)) : String(value),
+    ),
     series: values.map((field) => ({
       name: name(field),
       values: field.values as Array<number | null>,
-      color: (row) => (colorField ?? field).display?.((colorField ?? field).values[row]).color ?? getFieldSeriesColor(field, theme).color,
+      color: (row) =>
+        (colorField ?? field).display?.((colorField ?? field).values[row]).color ??
+        getFieldSeriesColor(field, theme).color,
       legendColor: getFieldSeriesColor(field, theme).color,
       text: (value) => (field.display ? formattedValueToString(field.display(value)) : String(value)),
     })),
@@ -94,7 +139,14 @@ function chartOf(frames: DataFrame[], options: Options, theme: GrafanaTheme2): B
   });
 }
 
-function addAxes(builder: UPlotConfigBuilder, chart: BarData, options: Options, isLying: boolean, width: number, theme: GrafanaTheme2): void {
+function addAxes(
+  builder: UPlotConfigBuilder,
+  chart: BarData,
+  options: Options,
+  isLying: boolean,
+  width: number,
+  theme: GrafanaTheme2,
+): void {
   const count = chart.categories.length;
   const [categories, values] = isLying ? (['y', 'x'] as const) : (['x', 'y'] as const);
   const upright = { orientation: ScaleOrientation.Vertical, direction: ScaleDirection.Up };
@@ -102,7 +154,9 @@ function addAxes(builder: UPlotConfigBuilder, chart: BarData, options: Options, 
   builder.addScale({ scaleKey: categories, ...(isLying ? upright : lying), range: () => [0, count] });
   builder.addScale({ scaleKey: values, ...(isLying ? lying : upright), range: () => [chart.low, chart.high] });
   // 0 means that the panel sets no limit; then it is what fits.
-  const longest = options.xTickLabelMaxLength || Math.floor(isLying ? width / 3 / 7 : width / count / (options.xTickLabelRotation === 0 ? 7 : 2));
+  const longest =
+    options.xTickLabelMaxLength ||
+    Math.floor(isLying ? width / 3 / 7 : width / count / (options.xTickLabelRotation === 0 ? 7 : 2));
   builder.addAxis({
     scaleKey: categories,
     placement: isLying ? AxisPlacement.Left : AxisPlacement.Bottom,
@@ -121,9 +175,19 @@ function addAxes(builder: UPlotConfigBuilder, chart: BarData, options: Options, 
   });
 }
 
-function drawBar(u: uPlot, ctx: CanvasRenderingContext2D, bar: Bar, chart: BarData, options: Options, isLying: boolean, theme: GrafanaTheme2): void {
+function drawBar(
+  u: uPlot,
+  ctx: CanvasRenderingContext2D,
+  bar: Bar,
+  chart: BarData,
+  options: Options,
+  isLying: boolean,
+  theme: GrafanaTheme2,
+): void {
   const count = chart.categories.length;
-  const across = isLying ? (at: number) => u.valToPos(count - at, 'y', true) : (at: number) => u.valToPos(at, 'x', true);
+  const across = isLying
+    ? (at: number) => u.valToPos(count - at, 'y', true)
+    : (at: number) => u.valToPos(at, 'x', true);
   const along = (at: number) => u.valToPos(at, isLying ? 'x' : 'y', true);
   const [start, breadth] = span(across(bar.from), across(bar.to));
   const [base, length] = span(along(bar.low), along(bar.high));

@@ -16,12 +16,14 @@ export interface CanvasPlotProps {
   draw: (plot: uPlot, ctx: CanvasRenderingContext2D) => void;
   /** What the tooltip says at a point of the area, in CSS pixels. */
   tooltip?: (plot: uPlot, left: number, top: number) => ReactNode;
+  /** What stands over the plot; it has to be there from the start. */
+  over?: (config: UPlotConfigBuilder) => ReactNode;
   /** Called with the ends of a dragged range on the scale `x`. */
   onSelect?: (from: number, to: number) => void;
 }
 
 /** The plot; everything in it is remade when `configure`, `draw` or `tooltip` change. */
-export function CanvasPlot({ width, height, timeZone, configure, draw, tooltip, onSelect }: CanvasPlotProps) {
+export function CanvasPlot({ width, height, timeZone, configure, draw, tooltip, over, onSelect }: CanvasPlotProps) {
   const [hover, setHover] = useState<{ x: number; y: number; content: ReactNode } | null>(null);
   const current = useRef({ draw, tooltip, onSelect });
   current.current = { draw, tooltip, onSelect };
@@ -30,7 +32,12 @@ export function CanvasPlot({ width, height, timeZone, configure, draw, tooltip, 
   const config = useMemo(() => {
     const builder = new UPlotConfigBuilder(timeZone);
     configure(builder);
-    builder.setCursor({ x: false, y: false, points: { show: false }, drag: { x: Boolean(current.current.onSelect), y: false, setScale: false } });
+    builder.setCursor({
+      x: false,
+      y: false,
+      points: { show: false },
+      drag: { x: Boolean(current.current.onSelect), y: false, setScale: false },
+    });
     builder.addHook('draw', (u) => {
       u.ctx.save();
       u.ctx.beginPath();
@@ -62,7 +69,9 @@ export function CanvasPlot({ width, height, timeZone, configure, draw, tooltip, 
 
   return (
     <div style={{ width, height }} onMouseLeave={() => setHover(null)}>
-      <UPlotChart config={config} data={DUMMY} width={width} height={height} plotRef={(u) => (plotRef.current = u)} />
+      <UPlotChart config={config} data={DUMMY} width={width} height={height} plotRef={(u) => (plotRef.current = u)}>
+        {over?.(config)}
+      </UPlotChart>
       {hover && (
         <Portal>
           <VizTooltipContainer position={{ x: hover.x, y: hover.y }} offset={{ x: 10, y: 10 }}>

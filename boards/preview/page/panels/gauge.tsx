@@ -1,7 +1,14 @@
 /**
  * The dial of the gauge panel. Grafana does not publish its own.
  */
-import { ThresholdsMode, formattedValueToString, getActiveThreshold, type FieldConfig, type FieldDisplay, type GrafanaTheme2 } from '@grafana/data';
+import {
+  ThresholdsMode,
+  formattedValueToString,
+  getActiveThreshold,
+  type FieldConfig,
+  type FieldDisplay,
+  type GrafanaTheme2,
+} from '@grafana/data';
 import type { MouseEventHandler } from 'react';
 
 interface DialProps {
@@ -32,28 +39,70 @@ export function GaugeDial({ value, width, height, theme, showName, showMarkers, 
   const barWidth = outer * 0.22;
   const barRadius = outer - band - 2 - barWidth / 2;
   const centre = { x: width / 2, y: outer + 4 };
-  const share = Number.isFinite(display.numeric) ? Math.min(1, Math.max(0, (display.numeric - min) / (max - min || 1))) : 0;
+  const share = Number.isFinite(display.numeric)
+    ? Math.min(1, Math.max(0, (display.numeric - min) / (max - min || 1)))
+    : 0;
   const text = formattedValueToString(display);
   const fontSize = Math.min(barRadius * 0.5, (barRadius * 2.2) / Math.max(3, text.length));
   return (
     <div onClick={onClick} style={{ width, height, cursor: onClick ? 'pointer' : undefined }}>
       <svg width={width} height={height} role="img" aria-label={`${display.title ?? ''} ${text}`}>
-        <Arc {...{ centre }} radius={barRadius} width={barWidth} from={0} to={1} color={theme.colors.background.secondary} />
-        {share > 0 && <Arc {...{ centre }} radius={barRadius} width={barWidth} from={0} to={share} color={display.color ?? theme.colors.primary.main} />}
+        <Arc
+          {...{ centre }}
+          radius={barRadius}
+          width={barWidth}
+          from={0}
+          to={1}
+          color={theme.colors.background.secondary}
+        />
+        {share > 0 && (
+          <Arc
+            {...{ centre }}
+            radius={barRadius}
+            width={barWidth}
+            from={0}
+            to={share}
+            color={display.color ?? theme.colors.primary.main}
+          />
+        )}
         {showMarkers &&
           bands(field, min, max, theme).map((each) => (
-            <Arc key={each.from} {...{ centre }} radius={outer - band / 2} width={band} from={each.from} to={each.to} color={each.color} />
+            <Arc
+              key={each.from}
+              {...{ centre }}
+              radius={outer - band / 2}
+              width={band}
+              from={each.from}
+              to={each.to}
+              color={each.color}
+            />
           ))}
         {showLabels &&
-          bands(field, min, max, theme).slice(1).map((each) => {
-            const at = pointAt(centre, outer - band - barWidth - 10, each.from);
-            return (
-              <text key={each.from} x={at.x} y={at.y} fill={theme.colors.text.secondary} fontSize={10} textAnchor="middle">
-                {Math.round((min + each.from * (max - min)) * 100) / 100}
-              </text>
-            );
-          })}
-        <text x={centre.x} y={centre.y + fontSize * 0.3} fill={display.color ?? theme.colors.text.primary} fontSize={fontSize} fontWeight={500} textAnchor="middle">
+          bands(field, min, max, theme)
+            .slice(1)
+            .map((each) => {
+              const at = pointAt(centre, outer - band - barWidth - 10, each.from);
+              return (
+                <text
+                  key={each.from}
+                  x={at.x}
+                  y={at.y}
+                  fill={theme.colors.text.secondary}
+                  fontSize={10}
+                  textAnchor="middle"
+                >
+                  {Math.round((min + each.from * (max - min)) * 100) / 100}
+                </text>
+              );
+            })}
+        <text
+          x={centre.x}
+          y={centre.y + fontSize * 0.3}
+          fill={display.color ?? theme.colors.text.primary}
+          fontSize={fontSize}
+          fontWeight={500}
+          textAnchor="middle"
+        >
           {text}
         </text>
         {showName && (
@@ -80,7 +129,14 @@ function Arc({ centre, radius, width, from, to, color }: ArcProps) {
   const start = pointAt(centre, radius, from);
   const end = pointAt(centre, radius, to);
   const large = (to - from) * SWEEP > 180 ? 1 : 0;
-  return <path d={`M ${start.x} ${start.y} A ${radius} ${radius} 0 ${large} 1 ${end.x} ${end.y}`} fill="none" stroke={color} strokeWidth={width} />;
+  return (
+    <path
+      d={`M ${start.x} ${start.y} A ${radius} ${radius} 0 ${large} 1 ${end.x} ${end.y}`}
+      fill="none"
+      stroke={color}
+      strokeWidth={width}
+    />
+  );
 }
 
 function pointAt(centre: { x: number; y: number }, radius: number, share: number) {
@@ -90,12 +146,21 @@ function pointAt(centre: { x: number; y: number }, radius: number, share: number
 }
 
 /** The thresholds as shares of the scale. */
-function bands(field: FieldConfig, min: number, max: number, theme: GrafanaTheme2): Array<{ from: number; to: number; color: string }> {
+function bands(
+  field: FieldConfig,
+  min: number,
+  max: number,
+  theme: GrafanaTheme2,
+): Array<{ from: number; to: number; color: string }> {
   const steps = field.thresholds?.steps ?? [];
   const isPercent = field.thresholds?.mode === ThresholdsMode.Percentage;
   const shareOf = (value: number) => (isPercent ? value / 100 : (value - min) / (max - min || 1));
   const within = (share: number) => Math.min(1, Math.max(0, share));
-  const edges = [0, ...steps.map((step) => shareOf(step.value ?? -Infinity)).filter((share) => share > 0 && share < 1), 1];
+  const edges = [
+    0,
+    ...steps.map((step) => shareOf(step.value ?? -Infinity)).filter((share) => share > 0 && share < 1),
+    1,
+  ];
   return edges.slice(0, -1).map((from, index) => {
     const to = edges[index + 1] ?? 1;
     const middle = (from + to) / 2;

@@ -50,7 +50,18 @@ export function heatOf(frames: DataFrame[]): Heat {
   const cells = buckets.flatMap((bucket, row) =>
     times.flatMap((at, index) => {
       const value = bucket.values[index] as number | null;
-      return value === null || value === undefined ? [] : [{ from: at, to: at + step, low: row, high: row + 1, count: value, label: nameOf(bucket.labels, bucket.name) }];
+      return value === null || value === undefined
+        ? []
+        : [
+            {
+              from: at,
+              to: at + step,
+              low: row,
+              high: row + 1,
+              count: value,
+              label: nameOf(bucket.labels, bucket.name),
+            },
+          ];
     }),
   );
   return { cells, rows: buckets.map((bucket) => nameOf(bucket.labels, bucket.name)) };

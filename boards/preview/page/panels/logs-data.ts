@@ -55,7 +55,11 @@ function detailsOf(field: Field, frame: DataFrame, row: number): LogRow['details
     return [];
   }
   if (typeof value === 'object' && !Array.isArray(value)) {
-    return Object.entries(value).filter(([, each]) => each !== '').map(([key, each]) => ({ key, value: String(each), field, frame, row }));
+    return Object.entries(value)
+      .filter(([, each]) => each !== '')
+      .map(([key, each]) => ({ key, value: String(each), field, frame, row }));
   }
-  return [{ key: field.name, value: typeof value === 'object' ? JSON.stringify(value) : String(value), field, frame, row }];
+  return [
+    { key: field.name, value: typeof value === 'object' ? JSON.stringify(value) : String(value), field, frame, row },
+  ];
 }

@@ -29,7 +29,9 @@ export function LogsPanel({ panel, frames, width, height, timeZone }: PanelProps
       {rows.slice(0, MOST_LINES).map((row, index) => (
         <Line key={index} row={row} options={options} timeZone={timeZone} />
       ))}
-      {rows.length > MOST_LINES && <div className={styles.more}>{rows.length - MOST_LINES} more lines are not shown</div>}
+      {rows.length > MOST_LINES && (
+        <div className={styles.more}>{rows.length - MOST_LINES} more lines are not shown</div>
+      )}
     </div>
   );
 }
@@ -40,10 +42,19 @@ function Line({ row, options, timeZone }: { row: LogRow; options: Options; timeZ
   const toggle = options.enableLogDetails ? () => setOpen(!isOpen) : undefined;
   return (
     <>
-      <div className={styles.line} onClick={toggle} style={{ cursor: toggle ? 'pointer' : undefined }} data-testid="log-line">
+      <div
+        className={styles.line}
+        onClick={toggle}
+        style={{ cursor: toggle ? 'pointer' : undefined }}
+        data-testid="log-line"
+      >
         <div className={styles.level} style={{ background: LEVEL_COLORS[row.level] }} title={row.level} />
         {toggle && <Icon name={isOpen ? 'angle-down' : 'angle-right'} size="sm" />}
-        {options.showTime && <span className={styles.time}>{dateTimeFormat(row.time, { timeZone, format: 'YYYY-MM-DD HH:mm:ss.SSS' })}</span>}
+        {options.showTime && (
+          <span className={styles.time}>
+            {dateTimeFormat(row.time, { timeZone, format: 'YYYY-MM-DD HH:mm:ss.SSS' })}
+          </span>
+        )}
         <span className={options.wrapLogMessage ? styles.wrapped : styles.body}>{row.body}</span>
       </div>
       {isOpen && (
@@ -87,7 +98,11 @@ const LEVEL_COLORS: Record<string, string> = {
 };
 
 const getStyles = (theme: GrafanaTheme2) => ({
-  list: css({ overflow: 'auto', fontFamily: theme.typography.fontFamilyMonospace, fontSize: theme.typography.bodySmall.fontSize }),
+  list: css({
+    overflow: 'auto',
+    fontFamily: theme.typography.fontFamilyMonospace,
+    fontSize: theme.typography.bodySmall.fontSize,
+  }),
   line: css({
     display: 'flex',
     alignItems: 'flex-start',

@@ -44,12 +44,32 @@ export function PieChartPanel(props: PanelProps) {
   ) : null;
   return (
     <VizLayout width={props.width} height={props.height} legend={legendElement}>
-      {(width, height) => <Pie slices={slices} width={width} height={height} options={options} border={props.theme.colors.background.primary} />}
+      {(width, height) => (
+        <Pie
+          slices={slices}
+          width={width}
+          height={height}
+          options={options}
+          border={props.theme.colors.background.primary}
+        />
+      )}
     </VizLayout>
   );
 }
 
-function Pie({ slices, width, height, options, border }: { slices: Slice[]; width: number; height: number; options: Options; border: string }) {
+function Pie({
+  slices,
+  width,
+  height,
+  options,
+  border,
+}: {
+  slices: Slice[];
+  width: number;
+  height: number;
+  options: Options;
+  border: string;
+}) {
   const radius = Math.max(4, Math.min(width, height) / 2 - 8);
   const inner = options.pieType === 'donut' ? radius * 0.6 : 0;
   return (
@@ -62,11 +82,20 @@ function Pie({ slices, width, height, options, border }: { slices: Slice[]; widt
           const label = labelOf(slice, options.displayLabels);
           return (
             <g key={slice.value.display.title}>
-              <Tooltip content={`${slice.value.display.title}: ${formattedValueToString(slice.value.display)} (${percent(slice.share)})`}>
+              <Tooltip
+                content={`${slice.value.display.title}: ${formattedValueToString(slice.value.display)} (${percent(slice.share)})`}
+              >
                 <path d={arc(radius, inner, slice.from, slice.to)} fill={color} stroke={border} strokeWidth={1} />
               </Tooltip>
               {label && slice.share > 0.04 && (
-                <text x={at * Math.cos(middle)} y={at * Math.sin(middle)} fill={getTextColorForBackground(color)} fontSize={12} textAnchor="middle" pointerEvents="none">
+                <text
+                  x={at * Math.cos(middle)}
+                  y={at * Math.sin(middle)}
+                  fill={getTextColorForBackground(color)}
+                  fontSize={12}
+                  textAnchor="middle"
+                  pointerEvents="none"
+                >
                   {label}
                 </text>
               )}
@@ -102,7 +131,11 @@ function arc(radius: number, inner: number, from: number, to: number): string {
 }
 
 function labelOf({ value, share }: Slice, wanted: Options['displayLabels']): string {
-  const parts = { name: value.display.title ?? '', value: formattedValueToString(value.display), percent: percent(share) };
+  const parts = {
+    name: value.display.title ?? '',
+    value: formattedValueToString(value.display),
+    percent: percent(share),
+  };
   return wanted.map((each) => parts[each]).join(' ');
 }
 

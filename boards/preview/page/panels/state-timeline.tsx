@@ -1,12 +1,29 @@
 /**
  * State timeline and status history: a row for each series, coloured by its state.
  */
-import { FieldType, getFieldDisplayName, getDisplayProcessor, type DataFrame, type DisplayValue, type Field } from '@grafana/data';
+import {
+  FieldType,
+  getFieldDisplayName,
+  getDisplayProcessor,
+  type DataFrame,
+  type DisplayValue,
+  type Field,
+} from '@grafana/data';
 import { AxisPlacement, ScaleDirection, ScaleOrientation, type VizLegendOptions } from '@grafana/schema';
-import { VizLayout, VizLegend, VizTooltipContent, VizTooltipHeader, VizTooltipWrapper, getTextColorForBackground, type UPlotConfigBuilder, type VizLegendItem } from '@grafana/ui';
+import {
+  VizLayout,
+  VizLegend,
+  VizTooltipContent,
+  VizTooltipHeader,
+  VizTooltipWrapper,
+  getTextColorForBackground,
+  type UPlotConfigBuilder,
+  type VizLegendItem,
+} from '@grafana/ui';
 import { useCallback, useMemo } from 'react';
 import type uPlot from 'uplot';
 import { optionsOf } from '../defaults.ts';
+import { AnnotationMarks } from './annotations.tsx';
 import { CanvasPlot } from './canvas-plot.tsx';
 import type { PanelProps } from './panel.ts';
 import { usualStep } from './time-steps.ts';
@@ -33,7 +50,17 @@ interface Row {
 }
 
 /** The state timeline panel; the status history is the same with `mergeValues` off. */
-export function StateTimelinePanel({ panel, frames, range, timeZone, theme, width, height, onSelectRange }: PanelProps) {
+export function StateTimelinePanel({
+  panel,
+  frames,
+  annotations,
+  range,
+  timeZone,
+  theme,
+  width,
+  height,
+  onSelectRange,
+}: PanelProps) {
   const options = optionsOf<Options>(panel);
   const from = range.from.valueOf();
   const to = range.to.valueOf();
@@ -43,9 +70,27 @@ export function StateTimelinePanel({ panel, frames, range, timeZone, theme, widt
   const configure = useCallback(
     (builder: UPlotConfigBuilder) => {
       const count = Math.max(1, rows.length);
-      builder.addScale({ scaleKey: 'x', orientation: ScaleOrientation.Horizontal, direction: ScaleDirection.Right, isTime: true, range: () => [from, to] });
-      builder.addScale({ scaleKey: 'y', orientation: ScaleOrientation.Vertical, direction: ScaleDirection.Up, range: () => [0, count] });
-      builder.addAxis({ scaleKey: 'x', isTime: true, placement: AxisPlacement.Bottom, timeZone, theme, grid: { show: true } });
+      builder.addScale({
+        scaleKey: 'x',
+        orientation: ScaleOrientation.Horizontal,
+        direction: ScaleDirection.Right,
+        isTime: true,
+        range: () => [from, to],
+      });
+      builder.addScale({
+        scaleKey: 'y',
+        orientation: ScaleOrientation.Vertical,
+        direction: ScaleDirection.Up,
+        range: () => [0, count],
+      });
+      builder.addAxis({
+        scaleKey: 'x',
+        isTime: true,
+        placement: AxisPlacement.Bottom,
+        timeZone,
+        theme,
+        grid: { show: true },
+      });
       builder.addAxis({
         scaleKey: 'y',
         placement: AxisPlacement.Left,
@@ -59,7 +104,8 @@ export function StateTimelinePanel({ panel, frames, range, timeZone, theme, widt
     [rows, from, to, timeZone, theme],
   );
   const draw = useCallback(
-    (u: uPlot, ctx: CanvasRenderingContext2D) => rows.forEach((row, index) => drawRow(u, ctx, row, rows.length - index - 0.5, options, opacity)),
+    (u: uPlot, ctx: CanvasRenderingContext2D) =>
+      rows.forEach((row, index) => drawRow(u, ctx, row, rows.length - index - 0.5, options, opacity)),
     [rows, options, opacity],
   );
   const tooltip = useCallback(
@@ -80,9 +126,17 @@ export function StateTimelinePanel({ panel, frames, range, timeZone, theme, widt
     },
     [rows, theme, timeZone],
   );
+  const over = (config: UPlotConfigBuilder) => (
+    <AnnotationMarks config={config} annotations={annotations} theme={theme} timeZone={timeZone} />
+  );
   const legend = options.legend.showLegend ? (
     <VizLayout.Legend placement={options.legend.placement}>
-      <VizLegend placement={options.legend.placement} items={legendItems(rows)} displayMode={options.legend.displayMode} readonly />
+      <VizLegend
+        placement={options.legend.placement}
+        items={legendItems(rows)}
+        displayMode={options.legend.displayMode}
+        readonly
+      />
     </VizLayout.Legend>
   ) : null;
 
@@ -92,7 +146,16 @@ export function StateTimelinePanel({ panel, frames, range, timeZone, theme, widt
   return (
     <VizLayout width={width} height={height} legend={legend}>
       {(innerWidth, innerHeight) => (
-        <CanvasPlot width={innerWidth} height={innerHeight} timeZone={timeZone} configure={configure} draw={draw} tooltip={tooltip} onSelect={onSelectRange} />
+        <CanvasPlot
+          width={innerWidth}
+          height={innerHeight}
+          timeZone={timeZone}
+          configure={configure}
+          draw={draw}
+          tooltip={tooltip}
+          over={over}
+          onSelect={onSelectRange}
+        />
       )}
     </VizLayout>
   );
@@ -105,7 +168,10 @@ function rowsOf(frames: DataFrame[], end: number, merge: boolean): Row[] {
       return [];
     }
     const values = frame.fields.filter((field) => field.type !== FieldType.time && field.type !== FieldType.other);
-    return values.map((field) => ({ name: getFieldDisplayName(field, frame, frames), stretches: stretchesOf(field, time, end, merge) }));
+    return values.map((field) => ({
+      name: getFieldDisplayName(field, frame, frames),
+      stretches: stretchesOf(field, time, end, merge),
+    }));
   });
 }
 
@@ -119,7 +185,12 @@ function stretchesOf(field: Field, time: Field, end: number, merge: boolean): St
       return;
     }
     const next = times[index + 1];
-    const to = next === undefined ? Math.min(Math.max(end, from), merge ? end : from + step) : merge ? next : Math.min(next, from + step);
+    const to =
+      next === undefined
+        ? Math.min(Math.max(end, from), merge ? end : from + step)
+        : merge
+          ? next
+          : Math.min(next, from + step);
     const last = found[found.length - 1];
     if (merge && last && last.to === from && last.value === value) {
       last.to = to;
@@ -130,7 +201,14 @@ function stretchesOf(field: Field, time: Field, end: number, merge: boolean): St
   return found;
 }
 
-function drawRow(u: uPlot, ctx: CanvasRenderingContext2D, row: Row, middle: number, options: Options, opacity: number): void {
+function drawRow(
+  u: uPlot,
+  ctx: CanvasRenderingContext2D,
+  row: Row,
+  middle: number,
+  options: Options,
+  opacity: number,
+): void {
   const top = u.valToPos(middle + options.rowHeight / 2, 'y', true);
   const height = u.valToPos(middle - options.rowHeight / 2, 'y', true) - top;
   for (const stretch of row.stretches) {
@@ -146,7 +224,16 @@ function drawRow(u: uPlot, ctx: CanvasRenderingContext2D, row: Row, middle: numb
   }
 }
 
-function drawText(ctx: CanvasRenderingContext2D, text: string, left: number, right: number, y: number, color: string, options: Options, opacity: number): void {
+function drawText(
+  ctx: CanvasRenderingContext2D,
+  text: string,
+  left: number,
+  right: number,
+  y: number,
+  color: string,
+  options: Options,
+  opacity: number,
+): void {
   if (options.showValue === 'never' || text === '') {
     return;
   }

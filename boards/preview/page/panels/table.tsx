@@ -66,5 +66,5 @@ export function TablePanel({ panel, frames, range, theme, width, height }: Panel
 
 function frameName(frame: DataFrame, all: DataFrame[]): string {
   const value = frame.fields[1] ?? frame.fields[0];
-  return frame.name ?? (value ? getFieldDisplayName(value, frame, all) : frame.refId ?? '');
+  return frame.name ?? (value ? getFieldDisplayName(value, frame, all) : (frame.refId ?? ''));
 }

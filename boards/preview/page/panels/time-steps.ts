@@ -7,6 +7,9 @@ export function usualStep(times: number[], interval?: number | null): number {
   if (interval) {
     return interval;
   }
-  const steps = times.slice(1).map((time, index) => time - (times[index] ?? 0)).sort((a, b) => a - b);
+  const steps = times
+    .slice(1)
+    .map((time, index) => time - (times[index] ?? 0))
+    .sort((a, b) => a - b);
   return steps[Math.floor(steps.length / 2)] ?? 60_000;
 }

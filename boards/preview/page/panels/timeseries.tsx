@@ -37,17 +37,35 @@ export function TimeSeriesPanel(props: PanelProps) {
   const [hidden, setHidden] = useState<string[]>([]);
   const context = usePanelContext();
   const graphable = useMemo(() => toGraphable(frames, hidden), [frames, hidden]);
-  const toggle = useCallback((label: string | string[] | null, mode: unknown) => {
-    const name = Array.isArray(label) ? label[0] : label;
-    setHidden((before) => nextHidden(before, name ?? '', namesOf(frames), mode === 'select' || mode === SeriesVisibilityChangeBehavior.Isolate));
-  }, [frames]);
+  const toggle = useCallback(
+    (label: string | string[] | null, mode: unknown) => {
+      const name = Array.isArray(label) ? label[0] : label;
+      setHidden((before) =>
+        nextHidden(
+          before,
+          name ?? '',
+          namesOf(frames),
+          mode === 'select' || mode === SeriesVisibilityChangeBehavior.Isolate,
+        ),
+      );
+    },
+    [frames],
+  );
 
   if (graphable.length === 0) {
     return <div style={{ padding: 8 }}>The query returns no time column with numbers beside it.</div>;
   }
   return (
     <PanelContextProvider value={{ ...context, onToggleSeriesVisibility: toggle }}>
-      <TimeSeries frames={graphable} width={width} height={height} timeRange={range} timeZone={timeZone} legend={options.legend} options={{ hidden }}>
+      <TimeSeries
+        frames={graphable}
+        width={width}
+        height={height}
+        timeRange={range}
+        timeZone={timeZone}
+        legend={options.legend}
+        options={{ hidden }}
+      >
         {(config, aligned) => (
           <>
             {options.tooltip.mode !== TooltipDisplayMode.None && (
@@ -60,12 +78,26 @@ export function TimeSeriesPanel(props: PanelProps) {
                 clientZoom
                 maxWidth={420}
                 render={(_plot, indexes, seriesIndex, isPinned, _dismiss, _range, viaSync) =>
-                  viaSync ? null : <Tooltip aligned={aligned} indexes={indexes} seriesIndex={seriesIndex} isPinned={isPinned} options={options} />
+                  viaSync ? null : (
+                    <Tooltip
+                      aligned={aligned}
+                      indexes={indexes}
+                      seriesIndex={seriesIndex}
+                      isPinned={isPinned}
+                      options={options}
+                    />
+                  )
                 }
               />
             )}
             <AnnotationMarks config={config} annotations={annotations} theme={props.theme} timeZone={timeZone} />
-            <ExemplarMarks config={config} exemplars={exemplars} context={props.context} theme={props.theme} timeZone={timeZone} />
+            <ExemplarMarks
+              config={config}
+              exemplars={exemplars}
+              context={props.context}
+              theme={props.theme}
+              timeZone={timeZone}
+            />
           </>
         )}
       </TimeSeries>
@@ -87,7 +119,14 @@ function Tooltip({ aligned, indexes, seriesIndex, isPinned, options }: TooltipPr
   if (!time || at === undefined) {
     return null;
   }
-  const items = getFieldDisplayItems(aligned.fields, time, indexes, seriesIndex, options.tooltip.mode, options.tooltip.sort);
+  const items = getFieldDisplayItems(
+    aligned.fields,
+    time,
+    indexes,
+    seriesIndex,
+    options.tooltip.mode,
+    options.tooltip.sort,
+  );
   const field = seriesIndex === null ? undefined : aligned.fields[seriesIndex];
   const row = seriesIndex === null ? null : indexes[seriesIndex];
   const links = isPinned && field && row !== null && row !== undefined ? getFieldDisplayLinks(field, row) : [];
@@ -107,7 +146,9 @@ function Tooltip({ aligned, indexes, seriesIndex, isPinned, options }: TooltipPr
 export function toGraphable(frames: DataFrame[], hidden: string[] = []): DataFrame[] {
   return frames.flatMap((frame) => {
     const time = frame.fields.find((field) => field.type === FieldType.time);
-    const values = frame.fields.filter((field) => field.type === FieldType.number || field.type === FieldType.boolean || field.type === FieldType.enum);
+    const values = frame.fields.filter(
+      (field) => field.type === FieldType.number || field.type === FieldType.boolean || field.type === FieldType.enum,
+    );
     if (!time || values.length === 0) {
       return [];
     }
@@ -116,14 +157,25 @@ export function toGraphable(frames: DataFrame[], hidden: string[] = []): DataFra
 }
 
 function graphableField(field: Field, frames: DataFrame[], hidden: string[]): Field {
-  const finite = field.values.map((value: unknown) => (typeof value === 'boolean' ? Number(value) : Number.isFinite(value) ? value : null));
+  const finite = field.values.map((value: unknown) =>
+    typeof value === 'boolean' ? Number(value) : Number.isFinite(value) ? value : null,
+  );
   const isHidden = hidden.includes(nameOf(field, frames));
-  const custom = isHidden ? { ...field.config.custom, hideFrom: { viz: true, legend: false, tooltip: true } } : field.config.custom;
-  return { ...field, type: field.type === FieldType.boolean ? FieldType.number : field.type, values: finite, config: { ...field.config, custom } };
+  const custom = isHidden
+    ? { ...field.config.custom, hideFrom: { viz: true, legend: false, tooltip: true } }
+    : field.config.custom;
+  return {
+    ...field,
+    type: field.type === FieldType.boolean ? FieldType.number : field.type,
+    values: finite,
+    config: { ...field.config, custom },
+  };
 }
 
 function namesOf(frames: DataFrame[]): string[] {
-  return frames.flatMap((frame) => frame.fields.filter((field) => field.type !== FieldType.time).map((field) => nameOf(field, frames)));
+  return frames.flatMap((frame) =>
+    frame.fields.filter((field) => field.type !== FieldType.time).map((field) => nameOf(field, frames)),
+  );
 }
 
 function nextHidden(before: string[], name: string, all: string[], isolate: boolean): string[] {

@@ -66,7 +66,9 @@ export function traceOf(frames: DataFrame[]): Trace | undefined {
 function spanAt(column: (name: string) => Field | undefined, row: number): Span {
   const text = (name: string) => String(column(name)?.values[row] ?? '');
   const tags = [...tagsOf(column('tags')?.values[row]), ...tagsOf(column('serviceTags')?.values[row])];
-  const status = text('statusCode') || (tags.find((tag) => tag.key === 'otel.status_code' || tag.key === 'status.code')?.value ?? '');
+  const status =
+    text('statusCode') ||
+    (tags.find((tag) => tag.key === 'otel.status_code' || tag.key === 'status.code')?.value ?? '');
   const nanos = column('startTime')?.nanos?.[row] ?? 0;
   return {
     id: text('spanID'),
@@ -75,7 +77,12 @@ function spanAt(column: (name: string) => Field | undefined, row: number): Span 
     operation: text('operationName'),
     start: Number(column('startTime')?.values[row] ?? 0) + nanos / 1e6,
     duration: Number(column('duration')?.values[row] ?? 0),
-    tags: [...(status ? [{ key: 'status', value: text('statusMessage') ? `${status}: ${text('statusMessage')}` : status }] : []), ...tags],
+    tags: [
+      ...(status
+        ? [{ key: 'status', value: text('statusMessage') ? `${status}: ${text('statusMessage')}` : status }]
+        : []),
+      ...tags,
+    ],
     isError: /error|^2$/i.test(status) || tags.some((tag) => tag.key === 'error' && tag.value === 'true'),
     depth: 0,
     hasChildren: false,
@@ -86,9 +93,13 @@ function spanAt(column: (name: string) => Field | undefined, row: number): Span 
 function tagsOf(value: unknown): Array<{ key: string; value: string }> {
   if (Array.isArray(value)) {
     return value.map((each: unknown) => {
-      const pair = Array.isArray(each) ? { key: each[0] as unknown, value: each[1] as unknown } : (each as { key: unknown; value: unknown });
+      const pair = Array.isArray(each)
+        ? { key: each[0] as unknown, value: each[1] as unknown }
+        : (each as { key: unknown; value: unknown });
       return { key: String(pair.key), value: String(pair.value) };
     });
   }
-  return typeof value === 'object' && value !== null ? Object.entries(value).map(([key, each]) => ({ key, value: String(each) })) : [];
+  return typeof value === 'object' && value !== null
+    ? Object.entries(value).map(([key, each]) => ({ key, value: String(each) }))
+    : [];
 }

@@ -14,10 +14,18 @@ export function TracesPanel({ frames, width, height, theme, timeZone }: PanelPro
   const [closed, setClosed] = useState<ReadonlySet<string>>(new Set());
   const styles = useStyles2(getStyles);
   if (!trace) {
-    return <div style={{ padding: 8 }}>No trace: the query has to return the columns traceID, spanID, parentSpanID, serviceName, operationName, startTime, duration and tags.</div>;
+    return (
+      <div style={{ padding: 8 }}>
+        No trace: the query has to return the columns traceID, spanID, parentSpanID, serviceName, operationName,
+        startTime, duration and tags.
+      </div>
+    );
   }
   const colors = theme.visualization.palette.map((name) => theme.visualization.getColorByName(name));
-  const toggle = (id: string) => setClosed((before) => (before.has(id) ? new Set([...before].filter((each) => each !== id)) : new Set([...before, id])));
+  const toggle = (id: string) =>
+    setClosed((before) =>
+      before.has(id) ? new Set([...before].filter((each) => each !== id)) : new Set([...before, id]),
+    );
   return (
     <div className={styles.frame} style={{ width, height }} data-testid="trace">
       <div className={styles.head}>
@@ -26,7 +34,8 @@ export function TracesPanel({ frames, width, height, theme, timeZone }: PanelPro
         </strong>
         <span>{trace.id}</span>
         <span>
-          {dateTimeFormat(trace.start, { timeZone, format: 'YYYY-MM-DD HH:mm:ss.SSS' })} · {lasting(trace.duration)} · {trace.spans.length} spans · {trace.services.length} services
+          {dateTimeFormat(trace.start, { timeZone, format: 'YYYY-MM-DD HH:mm:ss.SSS' })} · {lasting(trace.duration)} ·{' '}
+          {trace.spans.length} spans · {trace.services.length} services
         </span>
       </div>
       <Scale trace={trace} />
@@ -51,7 +60,10 @@ function Scale({ trace }: { trace: Trace }) {
       <div className={styles.name}>Service & operation</div>
       <div className={styles.scale}>
         {[0, 0.25, 0.5, 0.75, 1].map((share) => (
-          <span key={share} style={{ left: `${share * 100}%`, transform: share === 1 ? 'translateX(-100%)' : undefined }}>
+          <span
+            key={share}
+            style={{ left: `${share * 100}%`, transform: share === 1 ? 'translateX(-100%)' : undefined }}
+          >
             {lasting(share * trace.duration)}
           </span>
         ))}
@@ -60,7 +72,19 @@ function Scale({ trace }: { trace: Trace }) {
   );
 }
 
-function SpanRow({ span, trace, color, isClosed, onToggle }: { span: Span; trace: Trace; color: string; isClosed: boolean; onToggle: () => void }) {
+function SpanRow({
+  span,
+  trace,
+  color,
+  isClosed,
+  onToggle,
+}: {
+  span: Span;
+  trace: Trace;
+  color: string;
+  isClosed: boolean;
+  onToggle: () => void;
+}) {
   const [isOpen, setOpen] = useState(false);
   const styles = useStyles2(getStyles);
   const left = trace.duration > 0 ? ((span.start - trace.start) / trace.duration) * 100 : 0;
@@ -69,7 +93,13 @@ function SpanRow({ span, trace, color, isClosed, onToggle }: { span: Span; trace
     <>
       <div className={styles.row} data-testid="span">
         <div className={styles.name} style={{ paddingLeft: 8 + span.depth * 16 }}>
-          <button type="button" className={styles.toggle} onClick={onToggle} style={{ visibility: span.hasChildren ? undefined : 'hidden' }} aria-label="children">
+          <button
+            type="button"
+            className={styles.toggle}
+            onClick={onToggle}
+            style={{ visibility: span.hasChildren ? undefined : 'hidden' }}
+            aria-label="children"
+          >
             <Icon name={isClosed ? 'angle-right' : 'angle-down'} size="sm" />
           </button>
           <span className={styles.stripe} style={{ background: color }} />
@@ -103,7 +133,9 @@ function placeOfTime(left: number, width: number, color: string): CSSProperties 
   if (left + width < 80) {
     return { left: `calc(${left + width}% + 6px)` };
   }
-  return left > 20 ? { right: `calc(${100 - left}% + 6px)` } : { right: `calc(${100 - left - width}% + 6px)`, color: getTextColorForBackground(color) };
+  return left > 20
+    ? { right: `calc(${100 - left}% + 6px)` }
+    : { right: `calc(${100 - left - width}% + 6px)`, color: getTextColorForBackground(color) };
 }
 
 function visible(spans: Span[], closed: ReadonlySet<string>): Span[] {
@@ -131,16 +163,42 @@ const getStyles = (theme: GrafanaTheme2) => ({
     '& > strong': { fontSize: theme.typography.body.fontSize },
     '& > span': { color: theme.colors.text.secondary },
   }),
-  row: css({ display: 'flex', minHeight: 26, borderBottom: `1px solid ${theme.colors.border.weak}`, '&:hover': { background: theme.colors.action.hover } }),
-  name: css({ width: '34%', flexShrink: 0, display: 'flex', alignItems: 'center', gap: 6, padding: '0 8px', borderRight: `1px solid ${theme.colors.border.weak}`, overflow: 'hidden' }),
+  row: css({
+    display: 'flex',
+    minHeight: 26,
+    borderBottom: `1px solid ${theme.colors.border.weak}`,
+    '&:hover': { background: theme.colors.action.hover },
+  }),
+  name: css({
+    width: '34%',
+    flexShrink: 0,
+    display: 'flex',
+    alignItems: 'center',
+    gap: 6,
+    padding: '0 8px',
+    borderRight: `1px solid ${theme.colors.border.weak}`,
+    overflow: 'hidden',
+  }),
   label: css({ overflow: 'hidden', textOverflow: 'ellipsis', whiteSpace: 'nowrap' }),
   toggle: css({ background: 'none', border: 0, padding: 0, color: theme.colors.text.secondary, flexShrink: 0 }),
   stripe: css({ width: 4, alignSelf: 'stretch', margin: '4px 0', flexShrink: 0 }),
   error: css({ color: theme.colors.error.text, flexShrink: 0 }),
-  scale: css({ position: 'relative', flexGrow: 1, margin: '0 8px', color: theme.colors.text.secondary, '& > span': { position: 'absolute', top: 4, whiteSpace: 'nowrap' } }),
+  scale: css({
+    position: 'relative',
+    flexGrow: 1,
+    margin: '0 8px',
+    color: theme.colors.text.secondary,
+    '& > span': { position: 'absolute', top: 4, whiteSpace: 'nowrap' },
+  }),
   track: css({ position: 'relative', flexGrow: 1, margin: '0 8px', cursor: 'pointer' }),
   bar: css({ position: 'absolute', top: 6, height: 14, minWidth: 2, borderRadius: 2 }),
-  time: css({ position: 'absolute', top: 4, color: theme.colors.text.secondary, whiteSpace: 'nowrap', pointerEvents: 'none' }),
+  time: css({
+    position: 'absolute',
+    top: 4,
+    color: theme.colors.text.secondary,
+    whiteSpace: 'nowrap',
+    pointerEvents: 'none',
+  }),
   tags: css({
     padding: theme.spacing(1, 1, 1, 4),
     background: theme.colors.background.secondary,

@@ -1,9 +1,31 @@
 /**
  * Stat, gauge and bar gauge: one drawing for each reduced value.
  */
-import { getDisplayValueAlignmentFactors, getFieldDisplayValues, type DisplayValueAlignmentFactors, type FieldDisplay, type LinkModel } from '@grafana/data';
-import { BarGaugeDisplayMode, BarGaugeNamePlacement, BarGaugeValueMode, VizOrientation, type SingleStatBaseOptions } from '@grafana/schema';
-import { BarGauge, BigValue, BigValueColorMode, BigValueGraphMode, BigValueJustifyMode, BigValueTextMode, DataLinksContextMenu, VizRepeater, type VizRepeaterRenderValueProps } from '@grafana/ui';
+import {
+  getDisplayValueAlignmentFactors,
+  getFieldDisplayValues,
+  type DisplayValueAlignmentFactors,
+  type FieldDisplay,
+  type LinkModel,
+} from '@grafana/data';
+import {
+  BarGaugeDisplayMode,
+  BarGaugeNamePlacement,
+  BarGaugeValueMode,
+  VizOrientation,
+  type SingleStatBaseOptions,
+} from '@grafana/schema';
+import {
+  BarGauge,
+  BigValue,
+  BigValueColorMode,
+  BigValueGraphMode,
+  BigValueJustifyMode,
+  BigValueTextMode,
+  DataLinksContextMenu,
+  VizRepeater,
+  type VizRepeaterRenderValueProps,
+} from '@grafana/ui';
 import type { JSX } from 'react';
 import { fieldConfigOf, optionsOf } from '../defaults.ts';
 import { GaugeDial } from './gauge.tsx';
@@ -144,7 +166,12 @@ export function BarGaugePanel(props: PanelProps) {
 }
 
 /** The reduced values of a panel, as Grafana computes them. */
-export function displayValues({ frames, panel, replace, theme, timeZone }: PanelProps, options: SingleStatBaseOptions, sparkline = false, percentChange = false): FieldDisplay[] {
+export function displayValues(
+  { frames, panel, replace, theme, timeZone }: PanelProps,
+  options: SingleStatBaseOptions,
+  sparkline = false,
+  percentChange = false,
+): FieldDisplay[] {
   return getFieldDisplayValues({
     fieldConfig: fieldConfigOf(panel),
     reduceOptions: options.reduceOptions,
@@ -189,7 +216,13 @@ function Repeat({ values, orientation, frames, width, height, render, itemSpacin
 }
 
 /** Makes a value lead where its links lead: at a click with one link, by a menu with several. */
-function Linked({ value, children }: { value: FieldDisplay; children: (openMenu?: React.MouseEventHandler<HTMLElement>, className?: string) => JSX.Element }) {
+function Linked({
+  value,
+  children,
+}: {
+  value: FieldDisplay;
+  children: (openMenu?: React.MouseEventHandler<HTMLElement>, className?: string) => JSX.Element;
+}) {
   if (!value.hasLinks || !value.getLinks) {
     return children();
   }
@@ -202,5 +235,7 @@ function Linked({ value, children }: { value: FieldDisplay; children: (openMenu?
 
 /** With several values the name is shown too, unless the panel says otherwise. */
 function textModeOf(mode: BigValueTextMode, values: FieldDisplay[]): BigValueTextMode {
-  return mode === BigValueTextMode.Auto && values.length === 1 && values[0]?.field.displayName ? BigValueTextMode.Value : mode;
+  return mode === BigValueTextMode.Auto && values.length === 1 && values[0]?.field.displayName
+    ? BigValueTextMode.Value
+    : mode;
 }

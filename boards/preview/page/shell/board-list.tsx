@@ -14,7 +14,9 @@ export function BoardList({ boards, onToggleTheme }: { boards: BoardSummary[]; o
   return (
     <div data-board-state="ready">
       <Header onToggleTheme={onToggleTheme} />
-      {boards.length === 0 && <Problem text="There are no dashboards in the folder that the server reads." severity="warning" />}
+      {boards.length === 0 && (
+        <Problem text="There are no dashboards in the folder that the server reads." severity="warning" />
+      )}
       <ul className={styles.list}>
         {boards.map((board) => (
           <li key={board.uid}>
@@ -33,5 +35,12 @@ export function BoardList({ boards, onToggleTheme }: { boards: BoardSummary[]; o
 }
 
 const getStyles = (theme: GrafanaTheme2) => ({
-  list: css({ listStyle: 'none', maxWidth: 960, margin: '0 auto', padding: theme.spacing(2), display: 'grid', gap: theme.spacing(1) }),
+  list: css({
+    listStyle: 'none',
+    maxWidth: 960,
+    margin: '0 auto',
+    padding: theme.spacing(2),
+    display: 'grid',
+    gap: theme.spacing(1),
+  }),
 });

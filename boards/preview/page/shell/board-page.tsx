@@ -31,8 +31,14 @@ export function BoardPage({ uid, config, theme, onToggleTheme }: Props) {
     return <div data-board-state="loading" />;
   }
   const timeZone = board.timezone === 'utc' ? 'utc' : 'browser';
-  const sync = () => (board.graphTooltip === 2 ? DashboardCursorSync.Tooltip : board.graphTooltip === 1 ? DashboardCursorSync.Crosshair : DashboardCursorSync.Off);
-  const viewAddress = (panel?: number) => `/d/${uid}?${formatAddress({ ...state, theme, ...(panel === undefined ? { viewPanel: undefined } : { viewPanel: panel }) }, context.variables)}`;
+  const sync = () =>
+    board.graphTooltip === 2
+      ? DashboardCursorSync.Tooltip
+      : board.graphTooltip === 1
+        ? DashboardCursorSync.Crosshair
+        : DashboardCursorSync.Off;
+  const viewAddress = (panel?: number) =>
+    `/d/${uid}?${formatAddress({ ...state, theme, ...(panel === undefined ? { viewPanel: undefined } : { viewPanel: panel }) }, context.variables)}`;
   return (
     <PanelContextProvider value={{ eventsScope: uid, eventBus, sync }}>
       <div data-board-state="ready" data-board-uid={uid}>
@@ -49,7 +55,12 @@ export function BoardPage({ uid, config, theme, onToggleTheme }: Props) {
               onZoom={() => change(moved(context.range, 0))}
               isOnCanvas
             />
-            <RefreshPicker value={state.refresh ?? ''} onRefresh={refresh} onIntervalChanged={(interval) => change({ refresh: interval })} isOnCanvas />
+            <RefreshPicker
+              value={state.refresh ?? ''}
+              onRefresh={refresh}
+              onIntervalChanged={(interval) => change({ refresh: interval })}
+              isOnCanvas
+            />
           </Header>
         )}
         {!state.kiosk && (

@@ -3,9 +3,29 @@
  */
 import { css } from '@emotion/css';
 import type { GrafanaTheme2 } from '@grafana/data';
-import { Combobox, Dropdown, Icon, InlineSwitch, Input, Menu, MultiCombobox, ToolbarButton, Tooltip, useStyles2 } from '@grafana/ui';
+import {
+  Combobox,
+  Dropdown,
+  Icon,
+  InlineSwitch,
+  Input,
+  Menu,
+  MultiCombobox,
+  ToolbarButton,
+  Tooltip,
+  useStyles2,
+} from '@grafana/ui';
 import { useState } from 'react';
-import { ALL, boardLink, interpolateText, type AnnotationModel, type Dashboard, type DashboardLink, type QueryContext, type Variable } from '../../query/index.ts';
+import {
+  ALL,
+  boardLink,
+  interpolateText,
+  type AnnotationModel,
+  type Dashboard,
+  type DashboardLink,
+  type QueryContext,
+  type Variable,
+} from '../../query/index.ts';
 import type { BoardSummary } from '../api.ts';
 
 interface Props {
@@ -36,11 +56,23 @@ export function Controls({ board, boards, context, annotationQueries, shown, onA
         </label>
       ))}
       {toggles.map(({ name }) => (
-        <InlineSwitch key={name} label={name} showLabel value={shown[name] ?? false} onChange={(event) => onAnnotation(name, event.currentTarget.checked)} />
+        <InlineSwitch
+          key={name}
+          label={name}
+          showLabel
+          value={shown[name] ?? false}
+          onChange={(event) => onAnnotation(name, event.currentTarget.checked)}
+        />
       ))}
       <span className={styles.space} />
       {links.map((link) => (
-        <BoardLink key={`${link.title} ${link.url ?? ''}`} link={link} own={board.uid} boards={boards} context={context} />
+        <BoardLink
+          key={`${link.title} ${link.url ?? ''}`}
+          link={link}
+          own={board.uid}
+          boards={boards}
+          context={context}
+        />
       ))}
     </div>
   );
@@ -60,11 +92,28 @@ function VariableInput({ variable, onChange }: { variable: Variable; onChange: (
         width="auto"
         minWidth={16}
         maxWidth={60}
-        onChange={(chosen) => onChange(withoutOldAll(variable.values, chosen.map(({ value }) => value)))}
+        onChange={(chosen) =>
+          onChange(
+            withoutOldAll(
+              variable.values,
+              chosen.map(({ value }) => value),
+            ),
+          )
+        }
       />
     );
   }
-  return <Combobox options={options} value={variable.values[0] ?? null} width="auto" minWidth={12} maxWidth={40} createCustomValue onChange={({ value }) => onChange([value])} />;
+  return (
+    <Combobox
+      options={options}
+      value={variable.values[0] ?? null}
+      width="auto"
+      minWidth={12}
+      maxWidth={40}
+      createCustomValue
+      onChange={({ value }) => onChange([value])}
+    />
+  );
 }
 
 /** "All" gives way to what is chosen beside it, and takes over when it is chosen last or nothing is left. */
@@ -88,7 +137,17 @@ function TextInput({ value, onChange }: { value: string; onChange: (value: strin
   );
 }
 
-function BoardLink({ link, own, boards, context }: { link: DashboardLink; own: string; boards: BoardSummary[]; context: QueryContext }) {
+function BoardLink({
+  link,
+  own,
+  boards,
+  context,
+}: {
+  link: DashboardLink;
+  own: string;
+  boards: BoardSummary[];
+  context: QueryContext;
+}) {
   const title = interpolateText(link.title, context);
   const target = link.targetBlank ? '_blank' : undefined;
   if (link.type !== 'dashboards') {
@@ -102,7 +161,9 @@ function BoardLink({ link, own, boards, context }: { link: DashboardLink; own: s
       </Tooltip>
     );
   }
-  const wanted = boards.filter((board) => board.uid !== own && (link.tags ?? []).every((tag) => board.tags.includes(tag)));
+  const wanted = boards.filter(
+    (board) => board.uid !== own && (link.tags ?? []).every((tag) => board.tags.includes(tag)),
+  );
   const addressOf = (board: BoardSummary) => boardLink(link, `/d/${board.uid}`, context);
   if (link.asDropdown) {
     const menu = (
@@ -123,7 +184,14 @@ function BoardLink({ link, own, boards, context }: { link: DashboardLink; own: s
   return (
     <>
       {wanted.map((board) => (
-        <a key={board.uid} href={addressOf(board)} target={target} rel="noreferrer" data-testid="board-link" style={{ display: 'inline-flex', gap: 4, alignItems: 'center' }}>
+        <a
+          key={board.uid}
+          href={addressOf(board)}
+          target={target}
+          rel="noreferrer"
+          data-testid="board-link"
+          style={{ display: 'inline-flex', gap: 4, alignItems: 'center' }}
+        >
           <Icon name="apps" /> {board.title}
         </a>
       ))}
@@ -132,7 +200,13 @@ function BoardLink({ link, own, boards, context }: { link: DashboardLink; own: s
 }
 
 const getStyles = (theme: GrafanaTheme2) => ({
-  row: css({ display: 'flex', flexWrap: 'wrap', alignItems: 'center', gap: theme.spacing(1), padding: theme.spacing(1, 2, 0) }),
+  row: css({
+    display: 'flex',
+    flexWrap: 'wrap',
+    alignItems: 'center',
+    gap: theme.spacing(1),
+    padding: theme.spacing(1, 2, 0),
+  }),
   control: css({ display: 'inline-flex', alignItems: 'stretch', margin: 0 }),
   label: css({
     display: 'flex',

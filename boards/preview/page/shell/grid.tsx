@@ -5,7 +5,15 @@ import { css } from '@emotion/css';
 import type { GrafanaTheme2 } from '@grafana/data';
 import { Icon, useStyles2 } from '@grafana/ui';
 import { useLayoutEffect, useMemo, useRef, useState } from 'react';
-import { interpolateText, panelsOf, sectionsOf, type Annotation, type Dashboard, type Panel, type QueryContext } from '../../query/index.ts';
+import {
+  interpolateText,
+  panelsOf,
+  sectionsOf,
+  type Annotation,
+  type Dashboard,
+  type Panel,
+  type QueryContext,
+} from '../../query/index.ts';
 import { PanelFrame } from '../panel-frame.tsx';
 import { layOut, sizeOf } from './layout.ts';
 
@@ -25,21 +33,36 @@ export function Grid({ board, viewPanel, context, annotations, timeZone, viewAdd
   const styles = useStyles2(getStyles);
   const [width, measure] = useWidth();
   const sections = useMemo(() => sectionsOf(board), [board]);
-  const [collapsed, setCollapsed] = useState<ReadonlySet<number>>(() => new Set(sections.flatMap(({ row }) => (row?.collapsed ? [row.id] : []))));
+  const [collapsed, setCollapsed] = useState<ReadonlySet<number>>(
+    () => new Set(sections.flatMap(({ row }) => (row?.collapsed ? [row.id] : []))),
+  );
   const layout = useMemo(() => layOut(sections, collapsed), [sections, collapsed]);
   const frame = (panel: Panel, size: { width: number; height: number }) => (
-    <PanelFrame panel={panel} context={context} annotations={annotations} timeZone={timeZone} viewAddress={viewAddress(panel.id)} onSelectRange={onSelectRange} {...size} />
+    <PanelFrame
+      panel={panel}
+      context={context}
+      annotations={annotations}
+      timeZone={timeZone}
+      viewAddress={viewAddress(panel.id)}
+      onSelectRange={onSelectRange}
+      {...size}
+    />
   );
 
   if (viewPanel !== undefined) {
     const panel = panelsOf(board).find(({ id }) => id === viewPanel);
     return (
       <div className={styles.grid} ref={measure}>
-        {panel && width > 0 ? frame(panel, { width, height: Math.max(300, window.innerHeight - 120) }) : width > 0 && <div>There is no panel {viewPanel}.</div>}
+        {panel && width > 0
+          ? frame(panel, { width, height: Math.max(300, window.innerHeight - 120) })
+          : width > 0 && <div>There is no panel {viewPanel}.</div>}
       </div>
     );
   }
-  const toggle = (id: number) => setCollapsed((before) => (before.has(id) ? new Set([...before].filter((each) => each !== id)) : new Set([...before, id])));
+  const toggle = (id: number) =>
+    setCollapsed((before) =>
+      before.has(id) ? new Set([...before].filter((each) => each !== id)) : new Set([...before, id]),
+    );
   return (
     <div className={styles.grid} ref={measure} style={{ height: width > 0 ? layout.height + 16 : undefined }}>
       {width > 0 &&
@@ -48,10 +71,19 @@ export function Grid({ board, viewPanel, context, annotations, timeZone, viewAdd
           return (
             <div key={panel.id} style={{ position: 'absolute', left: left + 16, top: y + 8, ...size }}>
               {panel.type === 'row' ? (
-                <button type="button" className={styles.row} onClick={() => toggle(panel.id)} aria-expanded={!collapsed.has(panel.id)}>
+                <button
+                  type="button"
+                  className={styles.row}
+                  onClick={() => toggle(panel.id)}
+                  aria-expanded={!collapsed.has(panel.id)}
+                >
                   <Icon name={collapsed.has(panel.id) ? 'angle-right' : 'angle-down'} />
                   {interpolateText(panel.title ?? '', context)}
-                  {collapsed.has(panel.id) && <span className={styles.count}>({sections.find(({ row }) => row === panel)?.panels.length} panels)</span>}
+                  {collapsed.has(panel.id) && (
+                    <span className={styles.count}>
+                      ({sections.find(({ row }) => row === panel)?.panels.length} panels)
+                    </span>
+                  )}
                 </button>
               ) : (
                 frame(panel, size)
@@ -93,5 +125,9 @@ const getStyles = (theme: GrafanaTheme2) => ({
     fontSize: theme.typography.h5.fontSize,
     fontWeight: theme.typography.fontWeightMedium,
   }),
-  count: css({ color: theme.colors.text.secondary, fontWeight: 'normal', fontSize: theme.typography.bodySmall.fontSize }),
+  count: css({
+    color: theme.colors.text.secondary,
+    fontWeight: 'normal',
+    fontSize: theme.typography.bodySmall.fontSize,
+  }),
 });

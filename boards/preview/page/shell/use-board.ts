@@ -61,7 +61,9 @@ export function useBoard(uid: string, sources: Source[]): BoardInUse {
           from: before.from ?? loaded.time?.from ?? 'now-6h',
           to: before.to ?? loaded.time?.to ?? 'now',
           refresh: before.refresh ?? loaded.refresh,
-          annotations: Object.fromEntries(annotationQueries(loaded).map(({ name, enable }) => [name, enable !== false])),
+          annotations: Object.fromEntries(
+            annotationQueries(loaded).map(({ name, enable }) => [name, enable !== false]),
+          ),
         }));
         setBoard(loaded);
       })
@@ -74,7 +76,12 @@ export function useBoard(uid: string, sources: Source[]): BoardInUse {
     }
     const ending = new AbortController();
     const run = async () => {
-      const base = { sources, range: parseRange(state.from ?? 'now-6h', state.to ?? 'now'), http: pageHttp(ending.signal), board: { uid, title: board.title } };
+      const base = {
+        sources,
+        range: parseRange(state.from ?? 'now-6h', state.to ?? 'now'),
+        http: pageHttp(ending.signal),
+        board: { uid, title: board.title },
+      };
       const key = JSON.stringify([state.from, state.to, state.chosen]);
       // A refresh alone leaves the choices as they are.
       if (resolved.current?.key !== key) {
@@ -109,7 +116,11 @@ export function useBoard(uid: string, sources: Source[]): BoardInUse {
   useEffect(() => {
     if (context) {
       const theme = parseAddress(window.location.search).theme;
-      window.history.replaceState(null, '', `?${formatAddress({ ...state, ...(theme ? { theme } : {}) }, context.variables)}`);
+      window.history.replaceState(
+        null,
+        '',
+        `?${formatAddress({ ...state, ...(theme ? { theme } : {}) }, context.variables)}`,
+      );
     }
   }, [state, context]);
 
