@@ -82,14 +82,17 @@ export function replaceFunction(context: QueryContext): InterpolateFunction {
   };
 }
 
-/** Names that a component brings along: `__series.name`, `__field.displayName`, `__cell_0`. */
+/** Names that a component brings along: `__series.name`, `__field.labels.route`, `__cell_0`. */
 function scopedLookup(scoped: ScopedVars | undefined): Lookup {
   return (name, path): Resolved | undefined => {
     const entry = scoped?.[name];
     if (!entry || name === '__dataContext') {
       return undefined;
     }
-    const value: unknown = path ? (entry.value as Record<string, unknown> | undefined)?.[path] : entry.value;
+    const value = (path?.split('.') ?? []).reduce<unknown>(
+      (inner, key) => (inner as Record<string, unknown> | undefined)?.[key],
+      entry.value,
+    );
     return value === undefined || typeof value === 'object' ? undefined : { value: value as Value };
   };
 }

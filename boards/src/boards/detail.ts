@@ -14,10 +14,11 @@ export const slo: Board = {
   variables: [service(), apdexT()],
   head: [
     [
-      place(6, 5, stat("menu_availability", "mimir")),
-      place(6, 5, stat("item_availability")),
-      place(6, 5, stat("error_budget").timeFrom("30d")),
-      place(6, 5, gauge("apdex", 0, 1)),
+      place(5, 5, stat("menu_availability", "mimir")),
+      place(5, 5, stat("item_availability")),
+      place(5, 5, stat("error_budget").timeFrom("30d")),
+      place(4, 5, stat("burn_rate")),
+      place(5, 5, gauge("apdex", 0, 1)),
     ],
   ],
   sections: [
@@ -25,7 +26,7 @@ export const slo: Board = {
       title: "Availability",
       rows: [
         [place(12, 8, panels.successOverTime()), place(12, 8, panels.burnRate())],
-        [place(16, 7, panels.badMinutes()), place(4, 7, stat("bad_minutes")), place(4, 7, stat("affected_requests", "mimir"))],
+        [place(14, 7, panels.badMinutes()), place(5, 7, stat("bad_minutes")), place(5, 7, stat("affected_requests", "mimir"))],
       ],
     },
     {
