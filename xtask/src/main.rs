@@ -4,6 +4,7 @@
 #![allow(clippy::print_stderr, reason = "a command-line tool reports on the terminal")]
 
 mod boards;
+mod grafana;
 mod prerequisites;
 mod steps;
 mod tidy;
@@ -22,6 +23,8 @@ usage: cargo xtask COMMAND
   test-faults [ROW...]
                   every fault of the catalogue, again and again; writes docs/faults.md
   drill           trouble and what an operator does about it; writes docs/drill.md
+  boards          take the pictures of docs/img from the demo that is kept
+  grafana         run a real Grafana in Docker on the demo that is kept
   dashboards      write dashboards/, its rules and docs/metrics.md from boards/src
   check           tidy, format, clippy, documentation, and that generated files are what is generated
   tidy            the rules about the source tree that no other tool knows
@@ -51,6 +54,8 @@ fn dispatch(args: &[String]) -> Result<()> {
             boards::install(&mut steps)?;
             boards::generate(&mut steps)
         }
+        ["boards"] => boards::pictures(&mut steps),
+        ["grafana"] => grafana::run(&mut steps),
         ["check"] => {
             prerequisites::ensure()?;
             check(&mut steps)

@@ -3,6 +3,7 @@
  */
 import {
   applyFieldOverrides,
+  cacheFieldDisplayNames,
   transformDataFrame,
   type DataFrame,
   type GrafanaTheme2,
@@ -54,7 +55,7 @@ export function configure(
   timeZone: string,
 ): DataFrame[] {
   const fieldConfig = fieldConfigOf(panel);
-  return applyFieldOverrides({
+  const configured = applyFieldOverrides({
     data: frames,
     fieldConfig,
     fieldConfigRegistry: fieldConfigRegistry(fieldConfig),
@@ -62,6 +63,9 @@ export function configure(
     theme,
     timeZone,
   });
+  // Tables read the name of a column from its state alone.
+  cacheFieldDisplayNames(configured);
+  return configured;
 }
 
 /** The function by which Grafana's packages fill variables in; `scoped` names the cell or the series at hand. */

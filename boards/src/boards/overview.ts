@@ -78,7 +78,7 @@ export const overview: Board = {
       place(4, 3, stat("completeness")),
       place(4, 3, panels.verdict()),
       place(4, 3, stat("newest_row")),
-      place(4, 3, stat("error_budget").timeFrom("30d")),
+      place(4, 3, stat("error_budget").timeFrom("30d").hideTimeOverride(true)),
     ],
   ],
   sections: [

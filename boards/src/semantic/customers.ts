@@ -123,7 +123,7 @@ export const CUSTOMERS: Metric[] = [
   },
   {
     id: "error_budget",
-    title: "Error budget left",
+    title: "Budget left, 30 d",
     audience: "customers",
     owner: "Menu team",
     unit: "percentunit",

@@ -46,7 +46,7 @@ export function itemTable() {
   const meaning: Meaning = {
     title: "Items",
     definition:
-      "Views, their share, change against the same time a day before, price and availability now, and what views while unavailable are estimated to cost",
+      "Views, change against the same time a day before, price and availability now, and what views while unavailable are estimated to cost",
     source: "request lines of the log joined with the menu as of each minute",
     caveat: "without data of the day before the change is empty; the estimate depends on the assumed order rate",
     ifRed: "a dish that is viewed and cannot be ordered costs the estimate: bring it back, or take it off the menu",
@@ -57,12 +57,11 @@ export function itemTable() {
       now_viewed AS (SELECT item, sum(requests) AS views, sumIf(requests * ${COST_OF_AN_UNAVAILABLE_VIEW}, NOT available) AS lost,
         argMax(name, minute) AS newest_name, argMax(restaurant, minute) AS newest_restaurant, argMax(price, minute) AS newest_price, argMax(available, minute) AS newest_available
         FROM menu_requests WHERE ${ITEM_VIEWS} GROUP BY item)
-    SELECT newest_name AS "Item", newest_restaurant AS "Restaurant", now_viewed.views AS "Views", now_viewed.views / sum(now_viewed.views) OVER () AS "Share",
+    SELECT newest_name AS "Item", newest_restaurant AS "Restaurant", now_viewed.views AS "Views",
       if(before.views = 0, NULL, now_viewed.views / before.views - 1) AS "vs −1 d", newest_price AS "Price", toUInt8(newest_available) AS "On sale",
       lost AS "Lost (est.)"
     FROM now_viewed LEFT JOIN before ON before.item = now_viewed.item ORDER BY now_viewed.views DESC LIMIT 50`;
   return table(meaning, ch(query), CLICKHOUSE)
-    .overrideByName("Share", [property("unit", "percentunit"), property("decimals", 0)])
     .overrideByName("vs −1 d", [property("unit", "percentunit"), property("decimals", 0), property("noValue", "no history")])
     .overrideByName("Price", [property("unit", "currencyUSD"), property("decimals", 2)])
     .overrideByName("On sale", [
@@ -72,7 +71,7 @@ export function itemTable() {
     .overrideByName("Lost (est.)", [property("unit", "currencyUSD"), property("decimals", 0)])
     .overrideByName("Item", [property("custom.minWidth", 130)])
     .overrideByName("Restaurant", [property("custom.minWidth", 110)])
-    .overrideByRegexp("/Views|Share|Price|vs|On sale|Lost/", [property("custom.minWidth", 70)]);
+    .overrideByRegexp("/Views|Price|vs|On sale|Lost/", [property("custom.minWidth", 70)]);
 }
 
 function viewsBy(column: "restaurant" | "category" | "name", title: string) {

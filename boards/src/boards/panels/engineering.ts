@@ -123,7 +123,7 @@ function traces(meaning: Meaning, condition: string, order: string) {
     .overrideByName("Duration", [property("unit", "ms"), property("decimals", 2), property("custom.width", 85)])
     .overrideByName("Status", [property("custom.width", 65)])
     .overrideByName("Operation", [property("custom.width", 140)])
-    .overrideByName("Time", [property("custom.width", 165)]);
+    .overrideByName("Time", [property("unit", "time:HH:mm:ss"), property("custom.width", 80)]);
 }
 
 /** Requests that failed, each with its trace. */
