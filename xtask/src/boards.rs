@@ -67,6 +67,19 @@ pub(crate) fn check(steps: &mut Steps) -> Result<()> {
     Ok(())
 }
 
+/// Boards' own tests: queries, rules by promtool, the preview in a browser.
+pub(crate) fn test(steps: &mut Steps) -> Result<()> {
+    let promtool = Command::new(steps.root().join("target/debug/devstack")).arg("promtool").output();
+    let promtool = promtool.context("ask devstack for promtool")?;
+    let path = String::from_utf8_lossy(&promtool.stdout).trim().to_owned();
+    if !promtool.status.success() || path.is_empty() {
+        bail!("devstack has no promtool: {}", String::from_utf8_lossy(&promtool.stderr).trim());
+    }
+    let boards = steps.root().join("boards");
+    let env = [("PROMTOOL".to_owned(), path)];
+    steps.command_with(env.to_vec(), "tests of boards", &boards, "npm", &["test", "--silent"])
+}
+
 /// Takes the pictures of `docs/img` from the demo that is kept, and writes down when.
 pub(crate) fn pictures(steps: &mut Steps) -> Result<()> {
     let demo = grafana::demo(steps)?;
