@@ -31,6 +31,8 @@ pub struct LineOptions {
     pub edge_env: Vec<(&'static str, String)>,
     /// Settings of the hub, likewise.
     pub hub_env: Vec<(&'static str, String)>,
+    /// How often edge and hub push their own metrics to Mimir, into the tenant of the line; never when there is none.
+    pub own_metrics: Option<Duration>,
     /// Where the hub bootstraps, when its way to the brokers is another than the edge's.
     pub hub_brokers: Option<String>,
 }
@@ -46,6 +48,7 @@ impl LineOptions {
             has_spool: true,
             edge_env: Vec::new(),
             hub_env: Vec::new(),
+            own_metrics: None,
             hub_brokers: None,
         }
     }
@@ -427,7 +430,7 @@ impl Line {
         if self.options.has_spool {
             let _ = writeln!(yaml, "spool:\n  directory: {}", self.options.directory.join("spool").display());
         }
-        yaml
+        yaml + &self.telemetry_yaml()
     }
 
     fn hub_yaml(&self) -> String {
@@ -443,7 +446,17 @@ impl Line {
             let _ =
                 writeln!(yaml, "  {word}:\n    topic: {}\n    group_id: {name}-{word}", self.topic(signal));
         }
-        yaml
+        yaml + &self.telemetry_yaml()
+    }
+
+    /// Past the line that it tells of.
+    fn telemetry_yaml(&self) -> String {
+        let Some(interval) = self.options.own_metrics else { return String::new() };
+        let (url, tenant) = (&self.endpoints.mimir_url, &self.options.name);
+        let millis = interval.as_millis();
+        format!(
+            "telemetry:\n  otlp_endpoint: {url}/otlp/v1/metrics\n  interval: {millis}ms\n  headers: {{X-Scope-OrgID: {tenant}}}\n"
+        )
     }
 }
 

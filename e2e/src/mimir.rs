@@ -7,6 +7,7 @@ use serde_json::Value;
 #[derive(Debug, Clone)]
 pub struct Mimir {
     client: reqwest::Client,
+    /// Where the paths of the API begin.
     url: String,
     tenant: String,
 }
@@ -35,7 +36,13 @@ impl Mimir {
     /// Addresses `tenant` on the server at `url`; nothing is sent yet.
     #[must_use]
     pub fn new(url: &str, tenant: &str) -> Self {
-        Self { client: reqwest::Client::new(), url: url.to_owned(), tenant: tenant.to_owned() }
+        Self { tenant: tenant.to_owned(), ..Self::prometheus(&format!("{url}/prometheus")) }
+    }
+
+    /// A Prometheus at `url`, which is asked likewise and has no tenants.
+    #[must_use]
+    pub fn prometheus(url: &str) -> Self {
+        Self { client: reqwest::Client::new(), url: url.to_owned(), tenant: String::new() }
     }
 
     /// The value of an instant query that yields one sample; 0 when it yields none.
@@ -69,7 +76,7 @@ impl Mimir {
         struct Data {
             alerts: Vec<Alert>,
         }
-        let url = format!("{}/prometheus/api/v1/alerts", self.url);
+        let url = format!("{}/api/v1/alerts", self.url);
         let reply = self.client.get(&url).header("X-Scope-OrgID", &self.tenant).send().await;
         let reply =
             reply.and_then(reqwest::Response::error_for_status).with_context(|| format!("ask {url}"))?;
@@ -79,10 +86,18 @@ impl Mimir {
         Ok(alerts)
     }
 
+    /// The series that an instant query yields, each with one sample.
+    ///
+    /// # Errors
+    /// The server cannot be reached or refuses the expression.
+    pub async fn vector(&self, promql: &str) -> Result<Vec<Series>> {
+        self.query(promql).await?.iter().map(series).collect()
+    }
+
     async fn query(&self, promql: &str) -> Result<Vec<Value>> {
         let reply = self
             .client
-            .post(format!("{}/prometheus/api/v1/query", self.url))
+            .post(format!("{}/api/v1/query", self.url))
             .header("X-Scope-OrgID", &self.tenant)
             .header("content-type", "application/x-www-form-urlencoded")
             .body(format!("query={}", percent_encoded(promql)))
@@ -104,7 +119,9 @@ impl Mimir {
 
 fn series(value: &Value) -> Result<Series> {
     let labels = value["metric"].as_object().context("a series has labels")?;
-    let samples = value["values"].as_array().context("a range selector yields values")?;
+    // A range selector yields values, an instant query a value.
+    let one = std::slice::from_ref(&value["value"]);
+    let samples = value["values"].as_array().map_or(one, Vec::as_slice);
     Ok(Series {
         labels: labels
             .iter()

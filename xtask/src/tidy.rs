@@ -30,7 +30,7 @@ const ABSENT: &[(&str, &[&str], &str)] = &[
     (
         "service-runtime",
         &["kafka-client", "telemetry-wire"],
-        "the runtime knows nothing of telemetry or Kafka",
+        "the runtime knows nothing of the telemetry that passes through, or of Kafka",
     ),
     ("kafka-client", &["telemetry-wire"], "the client knows nothing of OTLP"),
     (

@@ -65,7 +65,7 @@ pub use packages::{fetch, verify};
 pub use part::Part;
 pub use process::spawn_for_good;
 pub use progress::Progress;
-pub use prometheus::{Prometheus, promtool};
+pub use prometheus::{Prometheus, ScrapeTarget, promtool};
 pub use proxy::{Direction, Link, Proxy};
 pub use server::{Server, tail as log_tail};
 pub use shared::shared;

@@ -21,7 +21,7 @@ const MODULE: Module = Module {
         ("github.com/prometheus/prometheus/cmd/prometheus", "prometheus"),
         ("github.com/prometheus/prometheus/cmd/promtool", "promtool"),
     ],
-    // Nothing is scraped.
+    // Targets are written in its configuration, never discovered.
     tags: "remove_all_sd",
     takes: "about 3 minutes of two cores",
 };
@@ -32,6 +32,17 @@ const MODULE: Module = Module {
 /// Go is missing, or a module cannot be had.
 pub fn promtool(cache: &Cache, progress: &Progress) -> Result<PathBuf> {
     Ok(MODULE.fetch(cache, progress)?.join("promtool"))
+}
+
+/// What a Prometheus scrapes once a second, at `/metrics`.
+#[derive(Debug, Clone)]
+pub struct ScrapeTarget {
+    /// Host and port.
+    pub address: String,
+    /// The label `job` of what is scraped.
+    pub job: String,
+    /// The label `instance`.
+    pub instance: String,
 }
 
 /// A Prometheus on loopback, with data of its own that go when it is dropped. Samples may be late by an hour.
@@ -57,13 +68,22 @@ impl Prometheus {
     /// # Errors
     /// Go is missing, a module cannot be had, or the end of its log when it did not come up.
     pub fn up(cache: &Cache, progress: &Progress) -> Result<Self> {
+        Self::scraping(&[], cache, progress)
+    }
+
+    /// The same, and it scrapes.
+    ///
+    /// # Errors
+    /// Those of [`Prometheus::up`].
+    pub fn scraping(targets: &[ScrapeTarget], cache: &Cache, progress: &Progress) -> Result<Self> {
         let task = progress.task("prometheus");
         let program = MODULE.build(cache, &task)?.join("prometheus");
         task.say("starting");
         let folder = SweptFolder::new()?;
         let config = folder.path().join("prometheus.yaml");
-        std::fs::write(&config, include_str!("../prometheus/prometheus.yaml"))
-            .map_err(Error::io(format!("write {}", config.display())))?;
+        let text =
+            include_str!("../prometheus/prometheus.yaml").replace("@TARGETS@", &static_configs(targets));
+        std::fs::write(&config, text).map_err(Error::io(format!("write {}", config.display())))?;
         let address = format!("127.0.0.1:{}", ports::free());
         let flag = |name: &str, value: &str| OsString::from(format!("--{name}={value}"));
         let command = [
@@ -85,4 +105,13 @@ impl Prometheus {
     pub fn url(&self) -> &str {
         &self.url
     }
+}
+
+/// JSON, which is YAML.
+fn static_configs(targets: &[ScrapeTarget]) -> String {
+    let config = |target: &ScrapeTarget| {
+        let ScrapeTarget { address, job, instance } = target;
+        serde_json::json!({"targets": [address], "labels": {"job": job, "instance": instance}})
+    };
+    serde_json::Value::Array(targets.iter().map(config).collect()).to_string()
 }

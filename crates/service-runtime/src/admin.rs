@@ -17,6 +17,7 @@ use axum::{
     routing::get,
 };
 use prometheus_client::metrics::info::Info;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -24,6 +25,7 @@ use crate::{
     http_server::{self, HttpServerConfig},
     process_metrics::ProcessMetrics,
     readiness::ConditionState,
+    telemetry::{End, Telemetry},
 };
 
 /// Content type of what prometheus-client writes.
@@ -52,6 +54,8 @@ pub(crate) struct AdminListener(std::net::TcpListener);
 #[derive(Debug)]
 pub(crate) struct AdminServer {
     stop: CancellationToken,
+    /// Tells the push of own metrics whether there is time for its last one.
+    end: oneshot::Sender<End>,
     thread: JoinHandle<()>,
 }
 
@@ -72,30 +76,46 @@ impl AdminListener {
         self.0.local_addr()
     }
 
-    /// Starts serving on a new thread.
-    pub(crate) fn serve(self, service: &Service, runtime: &Runtime) -> io::Result<AdminServer> {
+    /// Starts serving on a new thread, and pushing if there is somewhere to push to.
+    pub(crate) fn serve(
+        self,
+        service: &Service,
+        runtime: &Runtime,
+        telemetry: Option<Telemetry>,
+    ) -> io::Result<AdminServer> {
         register(service, runtime);
         let router = router(service, runtime);
         let executor = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let stop = CancellationToken::new();
         let stopped = stop.clone();
-        let thread = std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
-            executor.block_on(async {
-                match tokio::net::TcpListener::from_std(self.0) {
-                    Ok(listener) => {
-                        http_server::serve(listener, router, &server_config(), stopped).await;
-                    }
-                    Err(error) => tracing::error!(%error, "cannot serve the admin port"),
+        let (end, ended) = oneshot::channel();
+        let serve = async {
+            match tokio::net::TcpListener::from_std(self.0) {
+                Ok(listener) => {
+                    http_server::serve(listener, router, &server_config(), stopped).await;
                 }
-            });
-        })?;
-        Ok(AdminServer { stop, thread })
+                Err(error) => tracing::error!(%error, "cannot serve the admin port"),
+            }
+        };
+        let push = async {
+            if let Some(telemetry) = telemetry {
+                telemetry.run(async { ended.await.unwrap_or(End::Cut) }).await;
+            }
+        };
+        let thread = std::thread::Builder::new().name("admin".to_owned());
+        let both = async {
+            tokio::join!(serve, push);
+        };
+        let thread = thread.spawn(move || executor.block_on(both))?;
+        Ok(AdminServer { stop, end, thread })
     }
 }
 
 impl AdminServer {
-    pub(crate) fn stop(self) {
+    pub(crate) fn stop(self, end: End) {
         self.stop.cancel();
+        // Nobody hears it when nothing is pushed.
+        let _ = self.end.send(end);
         if self.thread.join().is_err() {
             tracing::error!("the admin server panicked");
         }

@@ -1,8 +1,8 @@
-//! The keys that every binary has: logs, admin server, worker threads, shutdown.
+//! The keys that every binary has: logs, admin server, push of own metrics, worker threads, shutdown.
 
 use std::{net::SocketAddr, num::NonZeroUsize, thread::available_parallelism, time::Duration};
 
-use crate::{Section, log::LogConfig};
+use crate::{Section, log::LogConfig, telemetry::TelemetryConfig};
 
 /// All interfaces, since probes and scrapers come from outside the process's own address.
 const ADMIN_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 9464);
@@ -21,6 +21,8 @@ pub struct RuntimeConfig {
     pub log: LogConfig,
     /// Address of the admin server.
     pub admin_listen: SocketAddr,
+    /// Push of the metrics that the admin server serves.
+    pub telemetry: TelemetryConfig,
     /// Threads that run the asynchronous tasks.
     pub worker_threads: NonZeroUsize,
     /// Time from the first signal to giving up on what is still in hand.
@@ -28,7 +30,7 @@ pub struct RuntimeConfig {
 }
 
 impl RuntimeConfig {
-    /// Reads the sections `log`, `admin`, `runtime` and `shutdown`.
+    /// Reads the sections `log`, `admin`, `telemetry`, `runtime` and `shutdown`.
     pub fn read(root: &mut Section<'_>) -> Self {
         let log = LogConfig::read(&mut root.section("log", "Logs of the process itself, on standard error."));
         let admin_listen =
@@ -37,6 +39,10 @@ impl RuntimeConfig {
                 ADMIN_LISTEN,
                 "Address and port of the admin server; port 0 takes a free one, told in the log.",
             );
+        let telemetry = TelemetryConfig::read(&mut root.section(
+            "telemetry",
+            "Push of the process's own metrics by OTLP, under the names and labels that a scrape of `/metrics` gives.",
+        ));
         let worker_threads = root
             .section("runtime", "Resources of the process.")
             .optional(
@@ -49,7 +55,7 @@ impl RuntimeConfig {
             SHUTDOWN_GRACE,
             "Time to finish accepted work; past it the process leaves with 1 and names what was late.",
         );
-        Self { log, admin_listen, worker_threads, shutdown_grace }
+        Self { log, admin_listen, telemetry, worker_threads, shutdown_grace }
     }
 }
 

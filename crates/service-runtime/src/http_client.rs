@@ -78,6 +78,11 @@ impl HttpClientConfig {
     pub fn read(section: &mut Section<'_>, example: &'static str) -> Self {
         let url: Url =
             section.required("url", example, "Base URL of the server; `https` encrypts the connection.");
+        Self::read_for(section, "url", url)
+    }
+
+    /// Reads the same of a server whose URL was found under `key`.
+    pub(crate) fn read_for(section: &mut Section<'_>, key: &'static str, url: Url) -> Self {
         let auth = HttpAuth::read(section);
         let headers = read_headers(section);
         let connect_timeout =
@@ -92,7 +97,7 @@ impl HttpClientConfig {
         tls.enabled = url.scheme() == "https";
         if tls.is_configured() && !tls.enabled {
             section.problem(
-                "url",
+                key,
                 "is not https, yet keys of TLS are set",
                 "give an https URL, or remove them",
             );
@@ -165,9 +170,13 @@ impl HttpClient {
         &self.base
     }
 
-    /// The URL of `path` below the base URL, whose own path is kept: base `http://h/a` and `/b` make `http://h/a/b`.
+    /// The URL of `path` below the base URL, whose own path is kept: base `http://h/a` and `/b` make `http://h/a/b`. An empty
+    /// path is the base URL itself.
     pub fn url(&self, path: &str) -> Url {
         let mut url = self.base.clone();
+        if path.is_empty() {
+            return url;
+        }
         let joined = format!("{}/{}", self.base.path().trim_end_matches('/'), path.trim_start_matches('/'));
         url.set_path(&joined);
         url

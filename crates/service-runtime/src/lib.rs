@@ -1,5 +1,5 @@
 //! What every binary of eventline needs and none should write twice: configuration, logs, shutdown, readiness, the admin
-//! server, the HTTP server and client shells, TLS settings, backoff.
+//! server, the push of own metrics, the HTTP server and client shells, TLS settings, backoff.
 //!
 //! ```text
 //!   main.rs ── run(service, args, read, app) ──┬─ settings   file + environment -> your config, or every problem at once
@@ -9,7 +9,8 @@
 //!                                              └─ shutdown   signal -> token -> drain -> exit code
 //! ```
 //!
-//! The crate knows nothing of OTLP, Kafka, ClickHouse or Mimir, and starts no work that a binary did not ask for.
+//! The crate knows nothing of the telemetry that passes through, of Kafka, ClickHouse or Mimir, and starts no work that a binary
+//! did not ask for.
 
 pub mod admin;
 pub mod backoff;
@@ -25,6 +26,7 @@ mod run;
 mod runtime;
 mod secret;
 pub mod settings;
+pub mod telemetry;
 pub mod tls;
 
 pub use config::RuntimeConfig;

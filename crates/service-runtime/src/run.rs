@@ -26,6 +26,7 @@ use crate::{
     config::RuntimeConfig,
     error_chain::ErrorChain,
     settings::Problems,
+    telemetry::{End, Telemetry},
 };
 
 /// Exit code of a process whose configuration is wrong: `EX_USAGE` of sysexits.
@@ -180,7 +181,7 @@ fn start_and_run(
     });
     executor.shutdown_timeout(BLOCKING_WORK_GRACE);
     if let Some(admin) = admin {
-        admin.stop();
+        admin.stop(if ended.is_ok() { End::Orderly } else { End::Cut });
     }
     ended
 }
@@ -197,7 +198,9 @@ fn start_admin(
         .with_context(|| format!("bind the admin server to {}", config.admin_listen))?;
     let address = listener.address().context("read the address of the admin server")?;
     let runtime = Runtime::new(Some(address));
-    let server = listener.serve(service, &runtime).context("start the admin server")?;
+    let telemetry = Telemetry::new(&config.telemetry, service, address.port(), &runtime)
+        .context("set up the push of own metrics")?;
+    let server = listener.serve(service, &runtime, telemetry).context("start the admin server")?;
     tracing::info!(%address, "admin server listens");
     Ok((runtime, Some(server)))
 }

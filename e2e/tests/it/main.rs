@@ -7,6 +7,7 @@ mod expected;
 mod faults;
 mod generate;
 mod outage;
+mod own_metrics;
 mod pages;
 mod sdk;
 mod stored;

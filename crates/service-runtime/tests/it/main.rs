@@ -7,4 +7,5 @@ mod client;
 mod process;
 mod run;
 mod server;
+mod telemetry;
 mod tls_server;

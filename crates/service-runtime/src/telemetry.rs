@@ -1,0 +1,167 @@
+//! The metrics of the process itself, pushed by OTLP to a store, for places where nobody scrapes them.
+//!
+//! A push is what a scraper of `/metrics` would have read at that moment: the same names, labels and values, with the labels
+//! `job` (name of the program) and `instance`. A series that the page no longer has is ended as a scraper ends it, and with an
+//! orderly end of the process all of them are, after their last values.
+//!
+//! - The push goes straight to the store, never through the pipeline that the metrics describe: `telemetry.otlp_endpoint` is the
+//!   store's address and no edge's.
+//! - It runs on the thread of the admin server, and goes on while the data path is busy or stuck.
+//! - One push at a time, each given up when the next is due. What was not taken is not sent again: the next push tells all of it.
+//! - Times grow strictly. Should the clock be set back they stand almost still until it has caught up.
+
+mod config;
+mod metrics;
+mod page;
+mod push;
+mod request;
+
+use std::time::{Duration, SystemTime};
+
+use opentelemetry_proto::tonic::{
+    collector::metrics::v1::ExportMetricsServiceRequest, resource::v1::Resource,
+};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+
+use self::{
+    metrics::PushMetrics,
+    page::Page,
+    push::{Endpoint, EndpointState},
+    request::{Series, Times},
+};
+use crate::{Runtime, Service, http_client::HttpClientError};
+
+pub use self::{config::TelemetryConfig, page::Unreadable, push::PushError};
+
+/// Until the first push: by then the parts of a program have registered their metrics, and hardly counted anything.
+const FIRST_PUSH: Duration = Duration::from_secs(1);
+/// For what a process tells at its end, so that an endpoint that hangs does not keep it.
+const LAST_PUSH_TIMEOUT: Duration = Duration::from_secs(2);
+/// Stores keep milliseconds.
+const RESOLUTION: u64 = 1_000_000;
+
+/// Pushes the metrics of one process.
+#[derive(Debug)]
+pub struct Telemetry {
+    endpoint: Endpoint,
+    interval: Duration,
+    resource: Resource,
+    runtime: Runtime,
+    metrics: PushMetrics,
+    /// Of the last push, in nanoseconds since the epoch.
+    times: Times,
+    /// What the store may hold as current.
+    series: Series,
+    state: EndpointState,
+}
+
+impl Telemetry {
+    /// Reads the metrics of `runtime`, and adds to them those of the pushes; `None` when no endpoint is configured. Nothing is
+    /// connected yet. The admin port names the instance unless the configuration does.
+    ///
+    /// # Errors
+    /// The TLS files cannot be read or used.
+    pub fn new(
+        config: &TelemetryConfig,
+        service: &Service,
+        admin_port: u16,
+        runtime: &Runtime,
+    ) -> Result<Option<Self>, HttpClientError> {
+        let Some(http) = &config.http else { return Ok(None) };
+        let instance = config.instance.clone().unwrap_or_else(|| format!("{}:{admin_port}", host_name()));
+        let now = nanoseconds_now();
+        Ok(Some(Self {
+            endpoint: Endpoint::new(http)?,
+            interval: config.interval,
+            resource: request::resource(service.name, &instance),
+            runtime: runtime.clone(),
+            metrics: runtime.register_metrics(PushMetrics::register),
+            times: Times { start: now, now },
+            series: Series::default(),
+            state: EndpointState::default(),
+        }))
+    }
+
+    /// Pushes all metrics as they stand.
+    ///
+    /// # Errors
+    /// Why the endpoint did not take them; also counted, and logged when the first of several.
+    pub async fn push(&mut self) -> Result<(), PushError> {
+        let pushed = self.try_push().await;
+        self.state.note(&self.endpoint, &pushed);
+        self.metrics.count(&pushed);
+        pushed
+    }
+
+    /// Pushes at every interval until `stop`, then for the last time if `is_orderly` says so.
+    pub(crate) async fn run(mut self, stop: impl Future<Output = End>) {
+        let first = Instant::now() + FIRST_PUSH.min(self.interval);
+        let mut ticks = interval_at(first, self.interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let pushing = async {
+            loop {
+                ticks.tick().await;
+                // It is counted and logged where it fails.
+                let _ = self.push().await;
+            }
+        };
+        let end = tokio::select! {
+            end = stop => end,
+            never = pushing => match never {},
+        };
+        if matches!(end, End::Orderly) {
+            // Whatever becomes of it, the process ends.
+            let _ = timeout(LAST_PUSH_TIMEOUT, self.push_last()).await;
+        }
+    }
+
+    async fn push_last(&mut self) -> Result<(), PushError> {
+        self.push().await?;
+        let (series, times) = (std::mem::take(&mut self.series), self.next_times());
+        self.endpoint.post(&request::request(&self.resource, &Page::default(), &series, times)).await
+    }
+
+    async fn try_push(&mut self) -> Result<(), PushError> {
+        let (request, series) = self.next_request()?;
+        // Until it is answered the store may hold those of this push, and those that it ends.
+        self.series.extend(series.clone());
+        timeout(self.interval, self.endpoint.post(&request)).await.unwrap_or(Err(PushError::Late))?;
+        self.series = series;
+        Ok(())
+    }
+
+    fn next_request(&mut self) -> Result<(ExportMetricsServiceRequest, Series), PushError> {
+        let text = self.runtime.encode_metrics().map_err(PushError::Encode)?;
+        let page = Page::read(&text)?;
+        let series = Series::of(&page);
+        let (gone, times) = (self.series.without(&series), self.next_times());
+        Ok((request::request(&self.resource, &page, &gone, times), series))
+    }
+
+    fn next_times(&mut self) -> Times {
+        self.times.now = nanoseconds_now().max(self.times.now + RESOLUTION);
+        self.times
+    }
+}
+
+/// How the process comes to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// All work is done: the last values count.
+    Orderly,
+    /// There is no time to lose.
+    Cut,
+}
+
+fn nanoseconds_now() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim() {
+        "" => "localhost".to_owned(),
+        name => name.to_owned(),
+    }
+}
