@@ -7,7 +7,7 @@ import { AMBER, BAD, GOOD, UNKNOWN, sentences } from "../build/look.ts";
 import { NO_DATA } from "../build/look.ts";
 import { type Meaning, dataLink, description, gauge, stat, statOf } from "../build/panels.ts";
 import { CLICKHOUSE, ch } from "../build/targets.ts";
-import { apdexT, category, orderRate, processes, restaurant, service } from "../build/variables.ts";
+import { apdexT, category, orderRate, restaurant, service } from "../build/variables.ts";
 import * as panels from "./panels.ts";
 import { BUSINESS_SENTENCE, CUSTOMERS_SENTENCE, TECHNICAL_SENTENCE } from "./sentences.ts";
 
@@ -64,7 +64,7 @@ export const overview: Board = {
   description:
     "The Menu API as customers, the business and engineers see it, derived from its logs and traces, and whether these numbers can be believed.",
   tags: ["overview"],
-  variables: [service(), restaurant(), category(), apdexT(), orderRate(), ...processes()],
+  variables: [service(), restaurant(), category(), apdexT(), orderRate()],
   head: [
     [
       place(6, 4, sentence("Customers", "customers", CUSTOMERS_SENTENCE, "Customer experience")),

@@ -17,6 +17,9 @@ export const ITEM_VIEWS =
 /** Rows of the log in the time range, of the chosen services. */
 export const LOG_ROWS = "$__timeFilter(Timestamp) AND ServiceName IN (${service:singlequote})";
 
+/** What a reader has typed into a variable. Encoded it cannot leave the quotes; `sqlstring` lets a backslash end them. */
+export const written = (variable: string): string => `decodeURLComponent('\${${variable}:percentencode}')`;
+
 /** One line, without the line breaks that make it readable here. */
 export function sql(strings: TemplateStringsArray, ...values: (string | number)[]): string {
   return String.raw({ raw: strings }, ...values)

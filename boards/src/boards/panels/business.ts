@@ -215,6 +215,6 @@ export function viewThrough() {
   const query = sql`
     SELECT $__timeInterval(minute) AS time, sumIf(requests, route = ${ITEM}) / nullIf(sumIf(requests, route = ${LIST}), 0) AS "item views a menu view"
     FROM menu_requests WHERE ${IN_RANGE} AND status = 200 GROUP BY time ORDER BY time LIMIT 20000`;
-  return lines(meaning, CLICKHOUSE, ch(query, "timeseries")).interval("1m").decimals(2);
+  return lines(meaning, CLICKHOUSE, ch(query, "timeseries")).interval("1m").unit("none").decimals(2);
 }
 

@@ -83,7 +83,7 @@ export function whatCustomersSaw() {
   const query = sql`
     SELECT route, sumIf(requests, status = 200) AS "200", sumIf(requests, status = 400) AS "400", sumIf(requests, status = 404) AS "404",
       sumIf(requests, status = 500) AS "500", sumIf(requests, status NOT IN (200, 400, 404, 500)) AS other
-    FROM menu_requests WHERE ${REQUESTS} GROUP BY route ORDER BY route`;
+    FROM menu_requests WHERE ${REQUESTS} GROUP BY route ORDER BY route LIMIT 10`;
   const panel = new BarChart()
     .title(meaning.title)
     .description(description(meaning))

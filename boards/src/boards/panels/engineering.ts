@@ -7,7 +7,7 @@ import { PanelBuilder as Generic } from "@grafana/grafana-foundation-sdk/dashboa
 import { NO_DATA, STATUS_COLORS, fixed, property } from "../../build/look.ts";
 import { bars, dataLink, description, legend, lines, table, type Meaning } from "../../build/panels.ts";
 import { SERVICE } from "../../build/prom.ts";
-import { LOG_ROWS, sql } from "../../build/sql.ts";
+import { LOG_ROWS, sql, written } from "../../build/sql.ts";
 import { CLICKHOUSE, MIMIR, buckets, ch, range } from "../../build/targets.ts";
 import { SERVICE_BOARD, traceOf } from "./links.ts";
 
@@ -73,7 +73,7 @@ export function latencyHeatmap() {
 
 const ERROR_LINES = sql`
   SELECT Timestamp AS "timestamp", Body AS "body", SeverityText AS "level", ServiceName AS "service", TraceId AS "traceID"
-  FROM otel_logs WHERE ${LOG_ROWS} AND SeverityNumber >= 13 AND positionCaseInsensitive(Body, \${search:sqlstring}) > 0
+  FROM otel_logs WHERE ${LOG_ROWS} AND SeverityNumber >= 13 AND positionCaseInsensitive(Body, ${written("search")}) > 0
   ORDER BY Timestamp DESC LIMIT 200`;
 
 /** Lines of errors and warnings. */
@@ -95,6 +95,7 @@ export function errorLog() {
     .enableLogDetails(true)
     .sortOrder(common.LogsSortOrder.Descending)
     .dedupStrategy(common.LogsDedupStrategy.None)
+    .noValue(NO_DATA)
     .overrideByName("traceID", [property("links", [{ title: "Trace", url: traceOf("traceID") }])]);
 }
 
@@ -164,7 +165,7 @@ export function waterfall() {
     ifRed: "the red span is where it failed; its attributes say of what",
   };
   const query = sql`
-    WITH \${trace_id:sqlstring} AS id, (SELECT min(Start) FROM otel_traces_trace_id_ts WHERE TraceId = id) AS first,
+    WITH ${written("trace_id")} AS id, (SELECT min(Start) FROM otel_traces_trace_id_ts WHERE TraceId = id) AS first,
       (SELECT max(End) + 1 FROM otel_traces_trace_id_ts WHERE TraceId = id) AS last
     SELECT TraceId AS traceID, SpanId AS spanID, ParentSpanId AS parentSpanID, ServiceName AS serviceName, SpanName AS operationName,
       toUnixTimestamp64Milli(Timestamp) AS startTime, Duration / 1e6 AS duration,
@@ -191,7 +192,7 @@ export function linesOfTrace() {
     ifRed: "the ERROR line is the service's own account of the failure",
   };
   const query = sql`
-    WITH \${trace_id:sqlstring} AS id, (SELECT min(Start) FROM otel_traces_trace_id_ts WHERE TraceId = id) AS first,
+    WITH ${written("trace_id")} AS id, (SELECT min(Start) FROM otel_traces_trace_id_ts WHERE TraceId = id) AS first,
       (SELECT max(End) + 1 FROM otel_traces_trace_id_ts WHERE TraceId = id) AS last
     SELECT Timestamp AS "timestamp", Body AS "body", SeverityText AS "level", ServiceName AS "service", TraceId AS "traceID"
     FROM otel_logs WHERE TraceId = id AND TraceId != '' AND Timestamp >= first - 60 AND Timestamp <= last + 60 ORDER BY Timestamp LIMIT 200`;

@@ -137,7 +137,7 @@ export function inAndOut() {
   return lines(
     meaning,
     MIMIR,
-    range("sum(max by (topic, partition) (deriv(hub_log_end_offset[1m])))", "in", "A"),
+    range("sum(max by (topic, partition) (deriv(hub_log_end_offset[$__rate_interval])))", "in", "A"),
     range("sum(rate(hub_records_resolved_total[$__rate_interval]))", "out", "B"),
   ).unit("short");
 }
@@ -271,7 +271,7 @@ export function deadLetters() {
     caveat: "a record of a batch counts once, however many rows it has",
     ifRed: "runbook, DeadLetters: mend the cause, then `hub-consumer redrive`",
   };
-  return lines(meaning, MIMIR, range(orNone("sum by (signal, reason) (increase(hub_dead_lettered_total[$__rate_interval]))"), "{{signal}} {{reason}}")).unit("short");
+  return lines(meaning, MIMIR, range(orNone(`sum by (signal, reason) (increase(hub_dead_lettered_total{${PROCESS}}[$__rate_interval]))`), "{{signal}} {{reason}}")).unit("short");
 }
 
 /** Whether programs do their work, and what holds them up. */
@@ -342,9 +342,9 @@ export function deriving() {
   return lines(
     meaning,
     MIMIR,
-    range("time() - (max by (instance) (hub_derive_last_push_timestamp_seconds) > 0)", "{{instance}} since the last push", "A"),
-    range("sum(rate(hub_derive_bad_values_total[$__rate_interval]))", "bad values", "B"),
-    range("sum(rate(hub_derive_overflow_total[$__rate_interval]))", "beyond the cap", "C"),
+    range(`time() - (max by (instance) (hub_derive_last_push_timestamp_seconds{${PROCESS}}) > 0)`, "{{instance}} since the last push", "A"),
+    range(`sum(rate(hub_derive_bad_values_total{${PROCESS}}[$__rate_interval]))`, "bad values", "B"),
+    range(`sum(rate(hub_derive_overflow_total{${PROCESS}}[$__rate_interval]))`, "beyond the cap", "C"),
   ).unit("short");
 }
 
