@@ -209,7 +209,7 @@ const OVERVIEW: Omit<Mutation, 'board'>[] = [
     rule: 'link-board',
     what: 'a board that is not there',
     change: (board) => {
-      panel(board, 'Menu success').links![0]!.url = '/d/services?${__url_time_range}';
+      panel(board, 'Menu success').fieldConfig!.defaults.links![0]!.url = '/d/services?${__url_time_range}';
     },
   },
   { rule: 'link-board', what: 'boards of no tag', change: (board) => (board.links![0]!.tags = ['eventlines']) },
@@ -217,14 +217,14 @@ const OVERVIEW: Omit<Mutation, 'board'>[] = [
     rule: 'link-variable',
     what: 'a variable that the other board lacks',
     change: (board) => {
-      panel(board, 'Lag').links![0]!.url = '/d/pipeline-and-lag?${__url_time_range}&var-topic=otlp_logs';
+      panel(board, 'Lag').fieldConfig!.defaults.links![0]!.url = '/d/pipeline-and-lag?${__url_time_range}&var-topic=otlp_logs';
     },
   },
   {
     rule: 'link-range',
     what: 'the range is left behind',
     change: (board) => {
-      panel(board, 'Menu success').links![0]!.url = '/d/service?${__all_variables}';
+      panel(board, 'Menu success').fieldConfig!.defaults.links![0]!.url = '/d/service?${__all_variables}';
     },
   },
   {

@@ -15,6 +15,9 @@ const SOURCES: Record<string, string> = {
 };
 const MIXED = { type: 'datasource', uid: '-- Mixed --' };
 
+/** Grafana's units that carry their own form, such as a time's. */
+const CUSTOM_UNIT = /^time:[A-Za-z:. -]+$/;
+
 export const PANELS: Record<string, Rule> = {
   title: (board, report) => {
     for (const panel of shownPanels(board).filter(({ title }) => !title?.trim())) {
@@ -37,7 +40,7 @@ export const PANELS: Record<string, Rule> = {
       }
     }
     for (const panel of shownPanels(board)) {
-      for (const unit of unitsOf(panel).filter((name) => !KNOWN_UNITS.has(name))) {
+      for (const unit of unitsOf(panel).filter((name) => !KNOWN_UNITS.has(name) && !CUSTOM_UNIT.test(name))) {
         report(panel, `Grafana has no unit "${unit}"`);
       }
     }
