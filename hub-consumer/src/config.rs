@@ -97,12 +97,10 @@ impl HubConfig {
         let mut section = root.section("clickhouse", "The sink of logs and traces.");
         let clickhouse = (is_enabled(&[Signal::Logs, Signal::Traces]) || has_url(&mut section))
             .then(|| ClickHouseConfig::read(&mut section));
+        let derive = DeriveSection::read(root);
         let mut section =
             root.section("mimir", "The sink of metrics: Mimir, Prometheus 3 or VictoriaMetrics.");
-        let has_mimir = has_url(&mut section);
-        let derive = DeriveSection::read(root);
-        let mut section = root.section("mimir", "The sink of metrics: Mimir, Prometheus 3 or VictoriaMetrics.");
-        let mimir = (is_enabled(&[Signal::Metrics]) || has_mimir || derive.needs_mimir())
+        let mimir = (is_enabled(&[Signal::Metrics]) || derive.needs_mimir() || has_url(&mut section))
             .then(|| MimirConfig::read(&mut section));
         let derive = derive.with(mimir.as_ref());
 
@@ -120,7 +118,17 @@ impl HubConfig {
         let mut section = root.section("pipeline", "Times and choices.");
         let pipeline = read_pipeline(&mut section, max_block_age, &consumer);
         check_drain(&mut section, pipeline.drain_timeout, grace, derive.is_some());
-        HubConfig { signals, clickhouse, mimir, dead_letter, blocks, max_record_bytes, pipeline, retry, derive }
+        HubConfig {
+            signals,
+            clickhouse,
+            mimir,
+            dead_letter,
+            blocks,
+            max_record_bytes,
+            pipeline,
+            retry,
+            derive,
+        }
     }
 }
 

@@ -59,13 +59,13 @@ use jiff::Timestamp;
 use service_runtime::{Condition, backoff::BackoffConfig, http_client::HttpClientError};
 use telemetry_wire::Signal;
 
-use self::{export::Identity, metrics::DeriveMetrics, rules::Rule, series::Series};
 pub use self::{
     config::DeriveConfig,
     plan::Program,
     push::{FLUSH, Pusher},
     tally::Tally,
 };
+use self::{export::Identity, metrics::DeriveMetrics, rules::Rule, series::Series};
 use crate::mimir::endpoint::Endpoint;
 
 /// The rules at work: what the blocks of each signal are counted by, and the series that they have made.

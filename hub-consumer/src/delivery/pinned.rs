@@ -101,7 +101,8 @@ impl<S: Sink> Delivery<S> {
                     claim.insertion.inserted(outcome_of(&verdict));
                     verdict
                 }
-                Step::Repair => match self.repair(&task.fragments, missing.as_ref(), &claim, &mut ours).await {
+                Step::Repair => match self.repair(&task.fragments, missing.as_ref(), &claim, &mut ours).await
+                {
                     Some(verdict) => {
                         claim.insertion.repaired(outcome_of(&verdict));
                         verdict

@@ -58,8 +58,10 @@ impl DeriveSection {
         if instance.as_ref().is_some_and(|instance| instance.is_empty() || instance.len() > 200) {
             section.problem("instance", "is empty or too long", "give 1 to 200 bytes");
         }
-        let url = section
-            .optional("url", "Base URL of the store, when it is another than `mimir.url`; all else is as in `mimir`.");
+        let url = section.optional(
+            "url",
+            "Base URL of the store, when it is another than `mimir.url`; all else is as in `mimir`.",
+        );
         let tenant: Option<String> =
             section.optional("tenant", "Tenant of the series, when it is another than `mimir.tenant`.");
         let tenant = tenant.and_then(|tenant| {
@@ -110,7 +112,11 @@ fn read_rules(section: &mut Section<'_>, file: Option<PathBuf>) -> Vec<Rule> {
     rules::read(&text).unwrap_or_else(|problems| {
         for problem in problems {
             // The path within the file comes behind the file's, so that each line can be found.
-            section.problem("rules_file", format!("{name}: {}: {}", problem.path, problem.what), problem.remedy);
+            section.problem(
+                "rules_file",
+                format!("{name}: {}: {}", problem.path, problem.what),
+                problem.remedy,
+            );
         }
         Vec::new()
     })

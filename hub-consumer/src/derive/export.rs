@@ -98,7 +98,10 @@ fn request(metrics: Vec<Metric>, samples: u64, identity: &Identity) -> Request {
         ],
         ..Resource::default()
     };
-    let scope = InstrumentationScope { name: concat!(env!("CARGO_PKG_NAME"), "/derive").to_owned(), ..Default::default() };
+    let scope = InstrumentationScope {
+        name: concat!(env!("CARGO_PKG_NAME"), "/derive").to_owned(),
+        ..Default::default()
+    };
     let scope_metrics = vec![ScopeMetrics { scope: Some(scope), metrics, ..ScopeMetrics::default() }];
     let resource_metrics =
         vec![ResourceMetrics { resource: Some(resource), scope_metrics, ..ResourceMetrics::default() }];
@@ -150,8 +153,7 @@ fn histogram_point(
     identity: &Identity,
 ) -> HistogramDataPoint {
     let is_beginning = part == Part::Beginnings;
-    let bucket_counts =
-        if is_beginning { vec![0; series.buckets.len()] } else { series.buckets.clone() };
+    let bucket_counts = if is_beginning { vec![0; series.buckets.len()] } else { series.buckets.clone() };
     HistogramDataPoint {
         attributes: attributes(series),
         start_time_unix_nano: identity.started_at,

@@ -25,9 +25,10 @@ impl Keys {
         names.dedup();
         assert!(names.len() <= MOST_ATTRIBUTES, "attributes are bounded when rules are read");
         let mut cells = Box::new([NONE; CELLS]);
-        let next = names.iter().enumerate().map(|(number, name)| {
-            std::mem::replace(&mut cells[cell(name)], number as u8)
-        });
+        let next = names
+            .iter()
+            .enumerate()
+            .map(|(number, name)| std::mem::replace(&mut cells[cell(name)], number as u8));
         let next = next.collect();
         let parse_error = names.iter().position(|name| **name == *super::rules::PARSE_ERROR);
         Keys { names, cells, next, parse_error }

@@ -140,10 +140,19 @@ impl Plan {
         for label in &rule.labels {
             let is_of_resource = matches!(label.choice.source, Source::Resource(_));
             let mut words = vec![OTHER.to_owned()];
-            let pick = Pick::new(&label.choice, if is_of_resource { resource_keys } else { keys }, &mut words);
+            let pick =
+                Pick::new(&label.choice, if is_of_resource { resource_keys } else { keys }, &mut words);
             let cap = if let Values::Capped(max) = label.choice.values { usize::from(max) } else { 0 };
             let bits = usize::BITS - (words.len() + cap).leading_zeros();
-            labels.push(LabelPlan { name: label.name.clone(), words, cap, shift, bits, is_of_resource, pick });
+            labels.push(LabelPlan {
+                name: label.name.clone(),
+                words,
+                cap,
+                shift,
+                bits,
+                is_of_resource,
+                pick,
+            });
             shift += bits;
         }
         assert!(shift <= Key::BITS, "labels and their values are bounded when rules are read");
@@ -189,7 +198,8 @@ impl Plan {
             Answer::No => return Outcome::None,
             answer => answer == Answer::Yes,
         };
-        let measured = self.value.as_ref().map_or(Ok(Some((0, 0.0))), |measure| measure.of_record(seen, item));
+        let measured =
+            self.value.as_ref().map_or(Ok(Some((0, 0.0))), |measure| measure.of_record(seen, item));
         let (bucket, value) = match measured {
             Ok(Some(measured)) if is_number => measured,
             Ok(Some(_)) | Err(NotANumber) => return Outcome::Bad,

@@ -165,7 +165,9 @@ mod tests {
             assert_eq!(value.number(), None, "{value:?}");
             assert_eq!(Condition::Range(f64::MIN, f64::MAX).ask(Some(value)), Answer::NotANumber);
         }
-        for value in [Scalar::Double(f64::NAN), Scalar::Double(f64::INFINITY), Scalar::Truth(true), Scalar::Other] {
+        for value in
+            [Scalar::Double(f64::NAN), Scalar::Double(f64::INFINITY), Scalar::Truth(true), Scalar::Other]
+        {
             assert_eq!(value.number(), None, "{value:?}");
         }
         assert_eq!(Scalar::Text(b"\xff1").number(), None);
@@ -195,7 +197,8 @@ mod tests {
 
     #[test]
     fn an_absent_attribute_holds_only_where_absence_is_asked_for() {
-        for condition in [Condition::Present(true), Condition::Range(0.0, 1.0), Condition::OneOf(Vec::new())] {
+        for condition in [Condition::Present(true), Condition::Range(0.0, 1.0), Condition::OneOf(Vec::new())]
+        {
             assert_eq!(condition.ask(None), Answer::No);
         }
         assert_eq!(Condition::Present(false).ask(None), Answer::Yes);

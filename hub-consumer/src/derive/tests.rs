@@ -56,7 +56,8 @@ fn counted(deriving: &Deriving) -> Counted {
     let mut counted = Counted::new();
     for rule in &copy.rules {
         for series in &rule.list {
-            let labels: Vec<_> = series.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            let labels: Vec<_> =
+                series.labels.iter().map(|(name, value)| format!("{name}={value}")).collect();
             let name = format!("{}{{{}}}", rule.plan.rule.name, labels.join(","));
             assert!(counted.insert(name, series.buckets.clone()).is_none(), "a series is there twice");
         }
@@ -66,7 +67,8 @@ fn counted(deriving: &Deriving) -> Counted {
 
 /// The totals of one metric, over all its series.
 fn total(deriving: &Deriving, metric: &str) -> u64 {
-    let of_metric = counted(deriving).into_iter().filter(|(name, _)| name.starts_with(&format!("{metric}{{")));
+    let of_metric =
+        counted(deriving).into_iter().filter(|(name, _)| name.starts_with(&format!("{metric}{{")));
     of_metric.map(|(_, buckets)| buckets.iter().sum::<u64>()).sum()
 }
 
@@ -87,14 +89,16 @@ fn log(attributes: Vec<KeyValue>) -> LogRecord {
 }
 
 fn logs_of(service: &str, log_records: Vec<LogRecord>) -> Vec<u8> {
-    let resource = Resource { attributes: vec![attribute("service.name", text(service))], ..Resource::default() };
+    let resource =
+        Resource { attributes: vec![attribute("service.name", text(service))], ..Resource::default() };
     let scope_logs = vec![ScopeLogs { log_records, ..ScopeLogs::default() }];
     let group = ResourceLogs { resource: Some(resource), scope_logs, ..ResourceLogs::default() };
     ExportLogsServiceRequest { resource_logs: vec![group] }.encode_to_vec()
 }
 
 fn spans_of(service: &str, spans: Vec<Span>) -> Vec<u8> {
-    let resource = Resource { attributes: vec![attribute("service.name", text(service))], ..Resource::default() };
+    let resource =
+        Resource { attributes: vec![attribute("service.name", text(service))], ..Resource::default() };
     let scope_spans = vec![ScopeSpans { spans, ..ScopeSpans::default() }];
     let group = ResourceSpans { resource: Some(resource), scope_spans, ..ResourceSpans::default() };
     ExportTraceServiceRequest { resource_spans: vec![group] }.encode_to_vec()
@@ -128,7 +132,8 @@ fn counter(fields: &str) -> String {
 
 #[test]
 fn numbers_are_taken_as_integers_doubles_and_texts() {
-    let lines = [Value::IntValue(200), Value::DoubleValue(200.0), text("200"), Value::IntValue(404), text("599")];
+    let lines =
+        [Value::IntValue(200), Value::DoubleValue(200.0), text("200"), Value::IntValue(404), text("599")];
     let lines = lines.map(|status| line("/api/menu", status)).to_vec();
     let rule = counter(
         "match: {attributes: {status_code: {from: 1}}}, \
@@ -147,7 +152,13 @@ fn numbers_are_taken_as_integers_doubles_and_texts() {
 
 #[test]
 fn what_is_no_number_is_counted_as_such_and_left_out() {
-    let bad = [text("two hundred"), text(""), Value::BoolValue(true), Value::DoubleValue(f64::NAN), Value::BytesValue(vec![1])];
+    let bad = [
+        text("two hundred"),
+        text(""),
+        Value::BoolValue(true),
+        Value::DoubleValue(f64::NAN),
+        Value::BytesValue(vec![1]),
+    ];
     let mut lines = bad.map(|status| line("/api/menu", status)).to_vec();
     lines.push(line("/api/menu", Value::IntValue(200)));
     // It is not for the rule in any case.
@@ -176,13 +187,20 @@ fn a_value_that_would_spoil_a_sum_is_left_out() {
     };
     let mut lines = durations.map(line).to_vec();
     // Nothing was measured.
-    lines.push(log(vec![attribute("path", text("/api/menu")), attribute("status_code", Value::IntValue(200))]));
+    lines.push(log(vec![
+        attribute("path", text("/api/menu")),
+        attribute("status_code", Value::IntValue(200)),
+    ]));
     let deriving = shipped();
     count::<LogRows>(&deriving, Signal::Logs, &[logs_of("mock-service", lines)]);
     assert_eq!(deriving.metrics.bad_values_of("menu_request_duration_seconds"), 4);
     let copy = deriving.series.copy();
     let duration = &copy.rules[1].list[0];
-    assert_eq!((duration.sum, duration.buckets[0], duration.buckets[13]), (0.25, 1, 1), "0.25 s is within its bound");
+    assert_eq!(
+        (duration.sum, duration.buckets[0], duration.buckets[13]),
+        (0.25, 1, 1),
+        "0.25 s is within its bound"
+    );
     assert_eq!(total(&deriving, "menu_requests_total"), 7);
 }
 
@@ -251,7 +269,8 @@ fn conditions_hold_all_at_once() {
 
 #[test]
 fn lines_are_told_from_other_logs_and_parsed_ones_from_the_rest() {
-    let with_body = |body: &str, attributes: Vec<KeyValue>| LogRecord { body: some(text(body)), ..log(attributes) };
+    let with_body =
+        |body: &str, attributes: Vec<KeyValue>| LogRecord { body: some(text(body)), ..log(attributes) };
     let stream = || attribute("log.iostream", text("stderr"));
     let records = vec![
         line("/health", Value::IntValue(200)),
@@ -267,7 +286,9 @@ fn lines_are_told_from_other_logs_and_parsed_ones_from_the_rest() {
     count::<LogRows>(&deriving, Signal::Logs, &[logs_of("mock-service", records)]);
     let lines: Vec<_> =
         counted(&deriving).into_iter().filter(|(name, _)| name.starts_with("menu_log_lines")).collect();
-    let series = |parsed: &str, count| (format!("menu_log_lines_total{{parsed={parsed},service=mock-service}}"), vec![count]);
+    let series = |parsed: &str, count| {
+        (format!("menu_log_lines_total{{parsed={parsed},service=mock-service}}"), vec![count])
+    };
     assert_eq!(lines, [series("false", 4), series("true", 2)]);
 }
 
@@ -297,7 +318,10 @@ fn records_of_other_services_are_not_looked_at() {
     let other = logs_of("checkout", vec![line("/api/menu", Value::IntValue(200))]);
     let nobody = ExportLogsServiceRequest {
         resource_logs: vec![ResourceLogs {
-            scope_logs: vec![ScopeLogs { log_records: vec![line("/api/menu", Value::IntValue(200))], ..ScopeLogs::default() }],
+            scope_logs: vec![ScopeLogs {
+                log_records: vec![line("/api/menu", Value::IntValue(200))],
+                ..ScopeLogs::default()
+            }],
             ..ResourceLogs::default()
         }],
     };
@@ -319,7 +343,10 @@ fn spans_are_measured_by_kind_route_and_status() {
         ..Span::default()
     };
     let http = |route: &str, status: i64| {
-        vec![attribute("http.route", text(route)), attribute("http.response.status_code", Value::IntValue(status))]
+        vec![
+            attribute("http.route", text(route)),
+            attribute("http.response.status_code", Value::IntValue(status)),
+        ]
     };
     let spans = vec![
         span(2, http("/api/menu", 200), 0, 1_000_000),
@@ -347,14 +374,16 @@ fn spans_are_measured_by_kind_route_and_status() {
         ]
     );
     let copy = deriving.series.copy();
-    let slow = copy.rules[5].list.iter().find(|series| series.buckets[19] == 1).expect("20 s is above all bounds");
+    let slow =
+        copy.rules[5].list.iter().find(|series| series.buckets[19] == 1).expect("20 s is above all bounds");
     assert_eq!((slow.sum, slow.exemplars[0].value), (20.0, 20.0));
     assert_eq!((slow.exemplars[0].trace_id, slow.exemplars[0].span_id), ([7; 16], [9; 8]));
 }
 
 #[test]
 fn a_label_takes_so_many_values_as_they_come_and_then_others() {
-    let deriving = deriving(&counter("labels: {service: {resource: service.name, max: 2, otherwise: unknown}}"));
+    let deriving =
+        deriving(&counter("labels: {service: {resource: service.name, max: 2, otherwise: unknown}}"));
     let of = |service: &str| logs_of(service, vec![log(Vec::new())]);
     let long = "x".repeat(10_000);
     for service in ["a", "b", "c", "a", "other", "", &long, "unknown"] {
@@ -433,8 +462,8 @@ fn every_bucket_has_the_first_exemplar_of_a_block_and_the_latest_block_wins() {
 /// What the shipped rules make of answers, counted plainly.
 fn expected(answers: &[Answer]) -> Counted {
     let bounds = [
-        0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
-        0.5, 1.0, 2.5, 5.0, 10.0,
+        0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,
+        0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
     ];
     let mut counted = Counted::new();
     let mut add = |name: String, bucket: usize, buckets: usize| {

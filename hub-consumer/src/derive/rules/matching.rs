@@ -21,13 +21,15 @@ const SEVERITIES: std::ops::RangeInclusive<u64> = 0..=24;
 /// Integers beyond are no doubles.
 const EXACT: i64 = 1 << 53;
 
-const CONDITION: &str = "give a value, or a mapping with one of `one_of`, `prefix`, `present`, or `from` and `to`";
+const CONDITION: &str =
+    "give a value, or a mapping with one of `one_of`, `prefix`, `present`, or `from` and `to`";
 
 /// The conditions under `match`; without it all records are meant.
 pub(super) fn read(rule: &mut Mapping<'_>, from: Signal) -> Match {
     let Some(mut section) = rule.section("match") else { return Match::default() };
     let mut matching = Match::default();
-    for (key, conditions) in [("resource", &mut matching.resource), ("attributes", &mut matching.attributes)] {
+    for (key, conditions) in [("resource", &mut matching.resource), ("attributes", &mut matching.attributes)]
+    {
         let Some(named) = section.section(key) else { continue };
         for (path, name, value) in named.all() {
             conditions.extend(condition(&path, value, named.found()).map(|asked| (bytes(name), asked)));

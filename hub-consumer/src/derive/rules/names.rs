@@ -50,9 +50,9 @@ pub(super) fn check_label(name: &str) -> Option<(String, String)> {
         let what = format!("`{name}` is a name that Prometheus would change");
         return Some((what, "use letters, digits and underscores, a letter first".to_owned()));
     }
-    RESERVED_LABELS.contains(&name).then(|| {
-        ("is a label that the store sets itself".to_owned(), "give it another name".to_owned())
-    })
+    RESERVED_LABELS
+        .contains(&name)
+        .then(|| ("is a label that the store sets itself".to_owned(), "give it another name".to_owned()))
 }
 
 /// Notes every metric that has a name, or makes a series, of another one.

@@ -99,8 +99,12 @@ more: 1
         ],
         "{found:#?}"
     );
-    let line = |path: &str| found.iter().find(|line| line.starts_with(&format!("{path}: "))).unwrap().as_str();
-    assert_eq!(line("rules[2].labels.item"), "rules[2].labels.item: has no bound; give `one_of`, `map` or `class`");
+    let line =
+        |path: &str| found.iter().find(|line| line.starts_with(&format!("{path}: "))).unwrap().as_str();
+    assert_eq!(
+        line("rules[2].labels.item"),
+        "rules[2].labels.item: has no bound; give `one_of`, `map` or `class`"
+    );
     assert!(line("rules[1].match.resource.service.name.on_of").ends_with("did you mean `one_of`?"));
     assert_eq!(
         line("rules[2].name"),
@@ -145,7 +149,9 @@ fn a_label_is_bounded_by_what_it_is_made_of() {
     );
     check(
         &labelled("a: {attribute: a, one_of: [1], absent: {resource: b, one_of: [1]}}"),
-        &["rules[0].labels.a.absent: mixes a resource with what its records say; look at resources in both, or in none"],
+        &[
+            "rules[0].labels.a.absent: mixes a resource with what its records say; look at resources in both, or in none",
+        ],
     );
     let many: Vec<String> = (0..1001).map(|number| number.to_string()).collect();
     check(
@@ -154,7 +160,9 @@ fn a_label_is_bounded_by_what_it_is_made_of() {
     );
     check(
         &labelled("a: {attribute: a, one_of: [\"\"]}"),
-        &["rules[0].labels.a: is no value for a label: empty, too long, or with control characters; give 1 to 128 bytes of text"],
+        &[
+            "rules[0].labels.a: is no value for a label: empty, too long, or with control characters; give 1 to 128 bytes of text",
+        ],
     );
     check(
         &labelled("a: {field: span_kind}"),
@@ -206,7 +214,10 @@ fn names_that_prometheus_would_change_are_refused() {
         let found = named(name, kind, unit);
         assert!(found.len() == 1 && found[0].starts_with("rules[0].name: "), "{name}: {found:?}");
     }
-    assert_eq!(named("read_total", "counter", "By")[0].rsplit("; ").next(), Some("name it `read_bytes_total`"));
+    assert_eq!(
+        named("read_total", "counter", "By")[0].rsplit("; ").next(),
+        Some("name it `read_bytes_total`")
+    );
     assert!(named("read_bytes_total", "counter", "By").is_empty());
     assert!(named("a_seconds", "histogram", "s").is_empty());
     for label in ["le", "job", "instance", "__name__", "a.b", "1"] {
@@ -234,7 +245,10 @@ fn buckets_have_to_grow() {
             &["rules[0].buckets: do not grow; give bounds of 0 or more, each above the one before it"],
         );
     }
-    check(&histogram(&format!("{duration}, buckets: []")), &["rules[0].buckets: holds 0 bounds; give 1 to 64"]);
+    check(
+        &histogram(&format!("{duration}, buckets: []")),
+        &["rules[0].buckets: holds 0 bounds; give 1 to 64"],
+    );
     check(
         &histogram(duration),
         &["rules[0].buckets: is required and missing; give upper bounds, such as `[0.1, 1, 10]`"],
@@ -267,10 +281,14 @@ fn conditions_of_the_other_signal_are_refused() {
     );
     check(
         &format!("{RIGHT}    match: {{severity: {{from: 17, to: 9}}}}\n"),
-        &["rules[0].match.severity: is no range of severities; give numbers from 0 to 24, `from` not above `to`"],
+        &[
+            "rules[0].match.severity: is no range of severities; give numbers from 0 to 24, `from` not above `to`",
+        ],
     );
     check(
-        &format!("{RIGHT}    match: {{attributes: {{a: {{from: 2, to: 1}}, b: {{prefix: x, one_of: [y]}}}}}}\n"),
+        &format!(
+            "{RIGHT}    match: {{attributes: {{a: {{from: 2, to: 1}}, b: {{prefix: x, one_of: [y]}}}}}}\n"
+        ),
         &[
             "rules[0].match.attributes.a: is no range; give whole numbers, `from` not above `to`",
             "rules[0].match.attributes.b: is no condition; give a value, or a mapping with one of `one_of`, `prefix`, `present`, or `from` and `to`",
