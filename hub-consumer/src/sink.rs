@@ -140,7 +140,7 @@ pub struct Sealed<R> {
     /// Items in it.
     pub items: u64,
     /// What they add to the derived metrics, once they are stored.
-    pub tally: Option<Tally>,
+    pub tally: Option<Box<Tally>>,
 }
 
 /// A record, or a part of one, on its way to a sink.

@@ -9,6 +9,9 @@
 //! A block in which a value is refused is not divided here: its halves go back to the pipeline and are announced one by one,
 //! so that every insert that was ever sent is one that was announced.
 
+#[cfg(test)]
+mod tests;
+
 use std::{collections::BTreeSet, time::Duration};
 
 use service_runtime::backoff::Backoff;
@@ -46,12 +49,12 @@ enum Ours {
     /// All of it.
     Block,
     /// What was missing when it was first looked for, with what that adds to the derived metrics.
-    Missing(Option<Tally>),
+    Missing(Option<Box<Tally>>),
 }
 
 impl Ours {
     /// What is to be counted, where the whole block adds `whole`.
-    fn tally(self, whole: Option<Tally>) -> Option<Tally> {
+    fn tally(self, whole: Option<Box<Tally>>) -> Option<Box<Tally>> {
         match self {
             Ours::Nothing => None,
             Ours::Block => whole,

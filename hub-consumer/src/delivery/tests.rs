@@ -71,7 +71,7 @@ fn divide(alone: Alone) -> Verdict {
     Verdict::Divide { reason: "bad", detail: String::new(), alone }
 }
 
-fn fragment(offset: i64, value: &str) -> Fragment {
+pub(super) fn fragment(offset: i64, value: &str) -> Fragment {
     let value = Bytes::copy_from_slice(value.as_bytes());
     let origin = Origin {
         topic: "otlp_logs".into(),
@@ -86,13 +86,8 @@ fn fragment(offset: i64, value: &str) -> Fragment {
     Fragment::whole(Arc::new(origin), value)
 }
 
-/// Delivers one fragment per value and returns the requests that were sent.
-async fn check(
-    values: &[&str],
-    script: impl Fn(&[String], u32) -> Verdict + Send + Sync + 'static,
-    expected: &[&[&str]],
-) -> Readiness {
-    let readiness = Readiness::new();
+/// A delivery to a sink, whose dead letters go nowhere.
+pub(super) fn delivery_to<S>(sink: Arc<S>, readiness: &Readiness) -> Delivery<S> {
     let metrics = Metrics::register(&mut Registry::default()).of(Signal::Logs);
     // Port 1 answers nothing: a dead letter in these tests would hang, and does not happen.
     let connection = ConnectionConfig::plaintext(&["127.0.0.1:1"], "test");
@@ -106,16 +101,26 @@ async fn check(
         failed: Pace::default(),
     };
     dead_letter.health.ready();
-    let sink = Arc::new(ScriptedSink { script, sent: Mutex::default() });
-    let delivery = Delivery {
-        sink: Arc::clone(&sink),
+    Delivery {
+        sink,
         dead_letter,
         slots: Arc::new(Semaphore::new(1)),
         backoff: BackoffConfig::default(),
         health: readiness.condition("sink"),
         metrics,
         stored: AtomicU64::new(0),
-    };
+    }
+}
+
+/// Delivers one fragment per value and returns the requests that were sent.
+async fn check(
+    values: &[&str],
+    script: impl Fn(&[String], u32) -> Verdict + Send + Sync + 'static,
+    expected: &[&[&str]],
+) -> Readiness {
+    let readiness = Readiness::new();
+    let sink = Arc::new(ScriptedSink { script, sent: Mutex::default() });
+    let delivery = delivery_to(Arc::clone(&sink), &readiness);
     let fragments: Vec<Fragment> =
         values.iter().enumerate().map(|(offset, value)| fragment(offset as i64, value)).collect();
     let block = values.iter().map(|value| (*value).to_owned()).collect();

@@ -100,6 +100,10 @@ impl DeriveMetrics {
 
 #[cfg(test)]
 impl DeriveMetrics {
+    pub(crate) fn counted_of(&self, signal: &'static str) -> u64 {
+        self.counted_records.get_or_create(&SignalLabels { signal }).get()
+    }
+
     pub(super) fn bad_values_of(&self, metric: &str) -> u64 {
         self.bad_values.get_or_create(&MetricLabels { metric: metric.to_owned() }).get()
     }

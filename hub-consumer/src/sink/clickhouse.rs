@@ -183,7 +183,11 @@ impl<R: Rows> Sink for TableSink<R> {
             let (target, times) = (self.target(), Times::of(block.timestamps()));
             let body = self.compressed(block.bytes(), |to| block.encode(target.columns(), to));
             let token = self.token(block, fragments, announced_at).expect("a block with rows has records");
-            Sealed { request: Insert { target, body, token, times }, items, tally: block.take_tally() }
+            Sealed {
+                request: Insert { target, body, token, times },
+                items,
+                tally: block.take_tally().map(Box::new),
+            }
         });
         block.clear();
         sealed

@@ -113,14 +113,14 @@ impl<R: Rows> TableSink<R> {
     }
 
     /// What is to be counted of a block that is there in part: the records that were not there as a whole.
-    fn tally_of(&self, fragments: &[Fragment], missing: &Missing) -> Option<Tally> {
+    fn tally_of(&self, fragments: &[Fragment], missing: &Missing) -> Option<Box<Tally>> {
         let mut block = self.new_block();
         block.is_counted().then(|| {
             let is_missing = |fragment: &&Fragment| missing.is_of_record(fragment.origin.offset);
             for fragment in fragments.iter().filter(is_missing) {
                 let _ = self.add(&mut block, fragment);
             }
-            block.take_tally()
+            block.take_tally().map(Box::new)
         })?
     }
 
