@@ -1,12 +1,14 @@
 # Thin names over `cargo xtask`; every target does its own set-up.
 XTASK := cargo xtask
 
-.PHONY: demo down test test-faults drill dashboards check bench deny
+.PHONY: demo down test test-faults drill dashboards boards grafana check bench deny
 demo: ; @$(XTASK) demo $(if $(KEEP),--keep)
 test: ; @$(XTASK) test
 test-faults: ; @$(XTASK) test-faults $(ROWS)
 drill: ; @$(XTASK) drill
 dashboards: ; @$(XTASK) dashboards
+boards: ; @$(XTASK) boards
+grafana: ; @$(XTASK) grafana
 check: ; @$(XTASK) check
 bench: ; @$(XTASK) bench
 down: ; @$(XTASK) down

@@ -99,10 +99,12 @@ async function measure(uid: string, context: Omit<QueryContext, 'variables'>): P
   }
 }
 
-const source: Source = { type: 'grafana-clickhouse-datasource', uid: 'clickhouse', name: 'ClickHouse', url: URL, database: DATABASE };
+/** Only asked to know that it is there. */
+const MIMIR: Source = { type: 'prometheus', uid: 'mimir', name: 'Mimir', url: 'http://127.0.0.1:9/prometheus', tenant: 'bench', scrapeInterval: 10_000 };
+const CLICKHOUSE: Source = { type: 'grafana-clickhouse-datasource', uid: 'clickhouse', name: 'ClickHouse', url: URL, database: DATABASE };
 await fill(Number(values.rows), Number(values.days));
 console.log(await ask("SELECT formatReadableQuantity(sum(rows)), formatReadableSize(sum(bytes_on_disk)), count() FROM system.parts WHERE active AND database = currentDatabase() AND table = 'otel_logs' FORMAT TSV"));
 const range = parseRange(String(values.range), 'now');
 for (const uid of positionals.length > 0 ? positionals : ['platform-overview']) {
-  await measure(uid, { sources: [source], range, http: { fetch } });
+  await measure(uid, { sources: [CLICKHOUSE, MIMIR], range, http: { fetch } });
 }

@@ -18,6 +18,7 @@ mod letters;
 mod range;
 mod report;
 mod table;
+mod verdict;
 
 use std::collections::BTreeMap;
 
@@ -59,7 +60,12 @@ pub async fn run(config: HubConfig, runtime: Runtime, args: &AuditArgs) -> anyho
     let auditing = audit(&config, args);
     let report =
         runtime.shutdown().run_until_cancelled(auditing).await.context("audit was interrupted")??;
+    let pushed = match args.push {
+        true => verdict::push(&report, &config.telemetry, &runtime).await,
+        false => Ok(()),
+    };
     print(if args.json { report.json() } else { report.to_string() });
+    pushed?;
     Ok(if report.complete { Outcome::Complete } else { Outcome::Incomplete })
 }
 

@@ -10,6 +10,7 @@ use service_runtime::{
     Section, Setting,
     backoff::BackoffConfig,
     settings::{ByteSize, choice},
+    telemetry::TelemetryConfig,
 };
 use telemetry_wire::{Signal, dead_letter_topic};
 
@@ -61,6 +62,8 @@ pub struct HubConfig {
     pub retry: BackoffConfig,
     /// What is counted of stored records; `None` when nothing is.
     pub derive: Option<DeriveConfig>,
+    /// Where the process pushes its own metrics; an audit pushes its verdict there.
+    pub telemetry: TelemetryConfig,
 }
 
 /// One signal's way in.
@@ -121,6 +124,7 @@ impl HubConfig {
         let mut section = root.section("pipeline", "Times and choices.");
         let pipeline = read_pipeline(&mut section, max_block_age, &consumer);
         check_drain(&mut section, pipeline.drain_timeout, grace, derive.is_some());
+        let telemetry = TelemetryConfig::of(root);
         HubConfig {
             signals,
             clickhouse,
@@ -130,6 +134,7 @@ impl HubConfig {
             max_record_bytes,
             pipeline,
             retry,
+            telemetry,
             derive,
         }
     }

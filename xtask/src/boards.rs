@@ -9,7 +9,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::steps::Steps;
+use crate::{grafana, steps::Steps};
 
 /// What `npm ci` reads.
 const INPUTS: [&str; 3] = ["package.json", "package-lock.json", ".npmrc"];
@@ -65,6 +65,45 @@ pub(crate) fn check(steps: &mut Steps) -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Boards' own tests: queries, rules by promtool, the preview in a browser.
+pub(crate) fn test(steps: &mut Steps) -> Result<()> {
+    let promtool = Command::new(steps.root().join("target/debug/devstack")).arg("promtool").output();
+    let promtool = promtool.context("ask devstack for promtool")?;
+    let path = String::from_utf8_lossy(&promtool.stdout).trim().to_owned();
+    if !promtool.status.success() || path.is_empty() {
+        bail!("devstack has no promtool: {}", String::from_utf8_lossy(&promtool.stderr).trim());
+    }
+    let boards = steps.root().join("boards");
+    let env = [("PROMTOOL".to_owned(), path)];
+    steps.command_with(env.to_vec(), "tests of boards", &boards, "npm", &["test", "--silent"])
+}
+
+/// Takes the pictures of `docs/img` from the demo that is kept, and writes down when.
+pub(crate) fn pictures(steps: &mut Steps) -> Result<()> {
+    let demo = grafana::demo(steps)?;
+    let url = demo
+        .get("BOARDS_URL")
+        .context("the demo that is kept serves no boards: install Node.js, then run it again")?;
+    install(steps)?;
+    let out = steps.root().join("docs/img").display().to_string();
+    let options = ["--url", url, "--out", &out, "--from", "now-15m"];
+    let sizes = ["--width", "1280", "--width", "1920", "--theme", "dark"];
+    npm(steps, "pictures", &[&["run", "--silent", "shots", "--"], &options[..], &sizes[..]].concat())?;
+    let light = ["--width", "1280", "--theme", "light", "platform-overview"];
+    npm(
+        steps,
+        "a picture on white",
+        &[&["run", "--silent", "shots", "--"], &options[..], &light[..]].concat(),
+    )?;
+    let today = Command::new("date").args(["-u", "+%Y-%m-%d"]).output().context("ask for the date")?;
+    let page = format!(
+        "# Pictures\n\nTaken on {} from `make demo KEEP=1` with `make boards`: previews, drawn with Grafana's published components and not by Grafana.\n",
+        String::from_utf8_lossy(&today.stdout).trim()
+    );
+    std::fs::write(steps.root().join("docs/img/README.md"), page)
+        .context("write down when the pictures were taken")
 }
 
 /// Runs npm in `boards/`.

@@ -4,6 +4,7 @@
 #![allow(clippy::print_stderr, reason = "a command-line tool reports on the terminal")]
 
 mod boards;
+mod grafana;
 mod prerequisites;
 mod steps;
 mod tidy;
@@ -12,6 +13,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
+use crate::prerequisites::Scope;
 use crate::steps::Steps;
 
 const USAGE: &str = "\
@@ -22,6 +24,8 @@ usage: cargo xtask COMMAND
   test-faults [ROW...]
                   every fault of the catalogue, again and again; writes docs/faults.md
   drill           trouble and what an operator does about it; writes docs/drill.md
+  boards          take the pictures of docs/img from the demo that is kept
+  grafana         run a real Grafana in Docker on the demo that is kept
   dashboards      write dashboards/, its rules and docs/metrics.md from boards/src
   check           tidy, format, clippy, documentation, and that generated files are what is generated
   tidy            the rules about the source tree that no other tool knows
@@ -51,8 +55,10 @@ fn dispatch(args: &[String]) -> Result<()> {
             boards::install(&mut steps)?;
             boards::generate(&mut steps)
         }
+        ["boards"] => boards::pictures(&mut steps),
+        ["grafana"] => grafana::run(&mut steps),
         ["check"] => {
-            prerequisites::ensure()?;
+            prerequisites::ensure(Scope::Programs)?;
             check(&mut steps)
         }
         ["tidy"] => tidy::check(steps.root()),
@@ -63,7 +69,7 @@ fn dispatch(args: &[String]) -> Result<()> {
 
 /// Builds the programs while the servers are fetched, then hands over to the demo.
 fn demo(steps: &mut Steps, options: &[&str]) -> Result<()> {
-    prerequisites::ensure()?;
+    prerequisites::ensure(Scope::Programs)?;
     steps.cargo("build the server launcher", &["build", "--release", "-p", "devstack"])?;
     let fetch = steps.spawn("target/release/devstack", &["fetch"])?;
     steps.cargo(
@@ -88,23 +94,24 @@ fn prepare_boards(steps: &mut Steps) {
 
 /// Everything CI asks for. One set of servers is started for all tests of the run.
 fn test(steps: &mut Steps) -> Result<()> {
-    prerequisites::ensure()?;
+    prerequisites::ensure(Scope::Tests)?;
     steps.cargo("build the server launcher", &["build", "-p", "devstack"])?;
     let fetch = steps.spawn("target/debug/devstack", &["fetch", "--for-tests"])?;
     check(steps)?;
     steps.cargo("build the tests", &["test", "--workspace", "--no-run"])?;
     steps.wait("fetch the servers", fetch)?;
+    let boards = boards::test(steps);
     let stack = steps.stack("target/debug")?;
     let outcome = steps.cargo_with(stack.env(), "test", &["test", "--workspace", "--no-fail-fast"]);
     stack.down(steps)?;
-    outcome?;
+    boards.and(outcome)?;
     steps.report();
     Ok(())
 }
 
 /// The campaign starts servers of its own: it kills them.
 fn test_faults(steps: &mut Steps, rows: &[&str]) -> Result<()> {
-    prerequisites::ensure()?;
+    prerequisites::ensure(Scope::Programs)?;
     steps.cargo("build the programs", &["build", "--bins", "--workspace", "--exclude", "xtask"])?;
     steps.run("fetch the servers", "target/debug/devstack", &["fetch"])?;
     let args = [&["--page", "docs/faults.md"], rows].concat();
@@ -113,7 +120,7 @@ fn test_faults(steps: &mut Steps, rows: &[&str]) -> Result<()> {
 
 /// On servers of its own: it stops one of them.
 fn drill(steps: &mut Steps) -> Result<()> {
-    prerequisites::ensure()?;
+    prerequisites::ensure(Scope::Programs)?;
     steps.cargo("build the programs", &["build", "--bins", "--workspace", "--exclude", "xtask"])?;
     steps.run("fetch the servers", "target/debug/devstack", &["fetch"])?;
     steps.run("drill", "target/debug/drill", &["--page", "docs/drill.md"])
@@ -133,7 +140,7 @@ fn check(steps: &mut Steps) -> Result<()> {
 }
 
 fn bench(steps: &mut Steps, filter: &[&str]) -> Result<()> {
-    prerequisites::ensure()?;
+    prerequisites::ensure(Scope::Programs)?;
     let mut criterion = vec!["bench", "-p", "telemetry-wire", "-p", "hub-consumer"];
     criterion.extend_from_slice(filter);
     steps.cargo("criterion", &criterion)?;

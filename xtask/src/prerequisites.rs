@@ -12,6 +12,16 @@ struct Prerequisite {
     package: &'static str,
     why: &'static str,
     present: fn() -> bool,
+    needed_by: Scope,
+}
+
+/// What is going to be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Scope {
+    /// Building and running.
+    Programs,
+    /// Also testing.
+    Tests,
 }
 
 const PREREQUISITES: &[Prerequisite] = &[
@@ -19,25 +29,50 @@ const PREREQUISITES: &[Prerequisite] = &[
         package: "build-essential",
         why: "compiles librdkafka, zstd and lz4",
         present: || runs("cc") && runs("c++") && runs("make"),
+        needed_by: Scope::Programs,
     },
-    Prerequisite { package: "pkg-config", why: "finds OpenSSL", present: || runs("pkg-config") },
-    Prerequisite { package: "libssl-dev", why: "TLS of every connection", present: || library("openssl") },
-    Prerequisite { package: "zlib1g-dev", why: "gzip in librdkafka", present: || library("zlib") },
+    Prerequisite {
+        package: "pkg-config",
+        why: "finds OpenSSL",
+        present: || runs("pkg-config"),
+        needed_by: Scope::Programs,
+    },
+    Prerequisite {
+        package: "libssl-dev",
+        why: "TLS of every connection",
+        present: || library("openssl"),
+        needed_by: Scope::Programs,
+    },
+    Prerequisite {
+        package: "zlib1g-dev",
+        why: "gzip in librdkafka",
+        present: || library("zlib"),
+        needed_by: Scope::Programs,
+    },
     Prerequisite {
         package: "python3",
         why: "the OpenTelemetry SDK of another language in the tests",
         present: || runs("python3"),
+        needed_by: Scope::Tests,
     },
     Prerequisite {
         package: "python3-venv",
         why: "keeps that SDK apart",
         present: || python_module("ensurepip"),
+        needed_by: Scope::Tests,
+    },
+    Prerequisite {
+        package: "chromium",
+        why: "opens the preview of boards in the tests, and takes their pictures",
+        present: || runs("chromium"),
+        needed_by: Scope::Tests,
     },
 ];
 
 /// Installs what is missing, or says which command does.
-pub(crate) fn ensure() -> Result<()> {
-    let missing: Vec<_> = PREREQUISITES.iter().filter(|item| !(item.present)()).collect();
+pub(crate) fn ensure(scope: Scope) -> Result<()> {
+    let missing: Vec<_> =
+        PREREQUISITES.iter().filter(|item| item.needed_by <= scope && !(item.present)()).collect();
     if missing.is_empty() {
         return Ok(());
     }

@@ -55,10 +55,23 @@ impl Steps {
 
     /// Runs a program of the system in `folder` as the step `name`.
     pub(crate) fn command(&mut self, name: &str, folder: &Path, program: &str, args: &[&str]) -> Result<()> {
+        self.command_with(Vec::new(), name, folder, program, args)
+    }
+
+    /// The same with additional environment variables.
+    pub(crate) fn command_with(
+        &mut self,
+        env: Vec<(String, String)>,
+        name: &str,
+        folder: &Path,
+        program: &str,
+        args: &[&str],
+    ) -> Result<()> {
         let folder = folder.to_path_buf();
         self.timed(name, |_| {
             let status = Command::new(program)
                 .args(args)
+                .envs(env)
                 .current_dir(&folder)
                 .status()
                 .with_context(|| format!("start {program}"))?;

@@ -3,6 +3,7 @@
  */
 import {
   applyFieldOverrides,
+  cacheFieldDisplayNames,
   transformDataFrame,
   type DataFrame,
   type GrafanaTheme2,
@@ -54,7 +55,7 @@ export function configure(
   timeZone: string,
 ): DataFrame[] {
   const fieldConfig = fieldConfigOf(panel);
-  return applyFieldOverrides({
+  const configured = applyFieldOverrides({
     data: frames,
     fieldConfig,
     fieldConfigRegistry: fieldConfigRegistry(fieldConfig),
@@ -62,6 +63,9 @@ export function configure(
     theme,
     timeZone,
   });
+  // Tables read the name of a column from its state alone.
+  cacheFieldDisplayNames(configured);
+  return configured;
 }
 
 /** The function by which Grafana's packages fill variables in; `scoped` names the cell or the series at hand. */
@@ -82,14 +86,17 @@ export function replaceFunction(context: QueryContext): InterpolateFunction {
   };
 }
 
-/** Names that a component brings along: `__series.name`, `__field.displayName`, `__cell_0`. */
+/** Names that a component brings along: `__series.name`, `__field.labels.route`, `__cell_0`. */
 function scopedLookup(scoped: ScopedVars | undefined): Lookup {
   return (name, path): Resolved | undefined => {
     const entry = scoped?.[name];
     if (!entry || name === '__dataContext') {
       return undefined;
     }
-    const value: unknown = path ? (entry.value as Record<string, unknown> | undefined)?.[path] : entry.value;
+    const value = (path?.split('.') ?? []).reduce<unknown>(
+      (inner, key) => (inner as Record<string, unknown> | undefined)?.[key],
+      entry.value,
+    );
     return value === undefined || typeof value === 'object' ? undefined : { value: value as Value };
   };
 }

@@ -106,6 +106,8 @@ function property(
     description: '',
     editor: nothing,
     override: nothing,
+    // Variables in texts are filled in, such as a label in a name.
+    settings: { expandTemplateVars: true },
     ...item,
   } as unknown as FieldConfigPropertyItem;
 }

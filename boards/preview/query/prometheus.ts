@@ -98,6 +98,9 @@ export async function queryPrometheus(
   return query.format === 'heatmap' ? bucketFrames(frames, query.refId) : frames;
 }
 
+/** How many exemplars a graph shows; Grafana too shows only those that stand out. */
+const MOST_EXEMPLARS = 60;
+
 /** The exemplars of a query's series: one frame of (time, value, labels). */
 export async function queryExemplars(
   source: PrometheusSource,
@@ -111,7 +114,7 @@ export async function queryExemplars(
     start: String(range.from / 1000),
     end: String(range.to / 1000),
   });
-  const points = answer
+  const found = answer
     .flatMap((series) =>
       series.exemplars.map((exemplar) => ({
         time: Math.round(exemplar.timestamp * 1000),
@@ -120,6 +123,7 @@ export async function queryExemplars(
       })),
     )
     .sort((a, b) => a.time - b.time);
+  const points = thinned(found, range);
   if (points.length === 0) {
     return [];
   }
@@ -335,4 +339,18 @@ export function stepNames(steps: Steps): Record<string, string> {
     __rate_interval: formatDuration(steps.rateInterval),
     __rate_interval_ms: String(steps.rateInterval),
   };
+}
+
+/** As many exemplars as can be told apart: of each part of the range the one with the highest value. */
+function thinned<P extends { time: number; value: number }>(points: P[], range: Range): P[] {
+  const width = (range.to - range.from) / MOST_EXEMPLARS;
+  const highest = new Map<number, P>();
+  for (const point of points) {
+    const part = Math.floor((point.time - range.from) / width);
+    const other = highest.get(part);
+    if (!other || point.value > other.value) {
+      highest.set(part, point);
+    }
+  }
+  return [...highest.values()];
 }

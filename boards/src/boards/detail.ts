@@ -14,10 +14,11 @@ export const slo: Board = {
   variables: [service(), apdexT()],
   head: [
     [
-      place(6, 5, stat("menu_availability", "mimir")),
-      place(6, 5, stat("item_availability")),
-      place(6, 5, stat("error_budget").timeFrom("30d")),
-      place(6, 5, gauge("apdex", 0, 1)),
+      place(5, 5, stat("menu_availability", "mimir")),
+      place(5, 5, stat("item_availability")),
+      place(5, 5, stat("error_budget").timeFrom("30d").hideTimeOverride(true)),
+      place(4, 5, stat("burn_rate")),
+      place(5, 5, gauge("apdex", 0, 1)),
     ],
   ],
   sections: [
@@ -25,7 +26,7 @@ export const slo: Board = {
       title: "Availability",
       rows: [
         [place(12, 8, panels.successOverTime()), place(12, 8, panels.burnRate())],
-        [place(16, 7, panels.badMinutes()), place(4, 7, stat("bad_minutes")), place(4, 7, stat("affected_requests", "mimir"))],
+        [place(14, 7, panels.badMinutes()), place(5, 7, stat("bad_minutes")), place(5, 7, stat("affected_requests", "mimir"))],
       ],
     },
     {
@@ -123,14 +124,15 @@ export const pipeline: Board = {
       title: "Consumer lag",
       rows: [
         [place(12, 8, panels.lagSeconds()), place(12, 8, panels.lagRecords())],
-        [place(12, 9, panels.partitions()), place(6, 9, panels.drainAndHeadRoom()), place(6, 9, panels.headRoom())],
+        [place(12, 7, panels.drainAndHeadRoom()), place(12, 7, panels.headRoom())],
+        [place(24, 9, panels.partitions())],
       ],
     },
     {
       title: "Edges",
       rows: [
         [place(8, 7, panels.spool()), place(8, 7, panels.timeToFull()), place(8, 7, panels.refused())],
-        [place(12, 7, panels.logFiles()), place(12, 7, panels.readiness())],
+        [place(12, 10, panels.logFiles()), place(12, 10, panels.readiness())],
       ],
     },
     {

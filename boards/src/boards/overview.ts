@@ -78,7 +78,7 @@ export const overview: Board = {
       place(4, 3, stat("completeness")),
       place(4, 3, panels.verdict()),
       place(4, 3, stat("newest_row")),
-      place(4, 3, stat("error_budget").timeFrom("30d")),
+      place(4, 3, stat("error_budget").timeFrom("30d").hideTimeOverride(true)),
     ],
   ],
   sections: [
@@ -86,10 +86,10 @@ export const overview: Board = {
       title: "Customer experience: are customers hurt now, how many requests, since when?",
       rows: [
         [
-          place(4, 7, stat("menu_availability").links([panels.drill("service")])),
-          place(4, 7, gauge("apdex", 0, 1)),
-          place(4, 7, stat("affected_requests").dataLinks([dataLink("Failed traces", panels.SERVICE_BOARD)])),
-          place(12, 7, panels.latency()),
+          place(5, 7, stat("menu_availability").dataLinks([dataLink("Traces and lines", panels.SERVICE_BOARD)])),
+          place(5, 7, gauge("apdex", 0, 1)),
+          place(5, 7, stat("affected_requests").dataLinks([dataLink("Failed traces", panels.SERVICE_BOARD)])),
+          place(9, 7, panels.latency()),
         ],
         [
           place(12, 7, panels.badMinutes()),
@@ -120,10 +120,9 @@ export const overview: Board = {
         [place(8, 7, panels.requestRate()), place(8, 7, panels.failureReasons()), place(8, 7, panels.latencyHeatmap())],
         [place(14, 9, panels.errorLog()), place(10, 9, panels.failedTraces())],
         [
-          place(6, 3, stat("burn_rate")),
-          place(6, 3, stat("service_starts")),
-          place(6, 3, stat("log_parse_failures")),
-          place(6, 3, stat("trace_completeness")),
+          place(8, 3, stat("service_starts")),
+          place(8, 3, stat("log_parse_failures")),
+          place(8, 3, stat("trace_completeness")),
         ],
       ],
     },
@@ -132,7 +131,7 @@ export const overview: Board = {
       rows: [
         [place(12, 6, panels.flow()), place(12, 6, panels.lagSeconds())],
         [
-          place(6, 3, stat("lag_records").links([panels.drill("pipeline-and-lag")])),
+          place(6, 3, stat("lag_records").dataLinks([dataLink("Pipeline and lag", panels.PIPELINE_BOARD)])),
           place(6, 3, stat("spool_items")),
           place(6, 3, stat("dead_letters")),
           place(6, 3, stat("lost")),

@@ -55,7 +55,7 @@ export function thresholds(objective: Objective | undefined): ThresholdsConfigBu
 }
 
 /** Series get a colour of the palette each. */
-export const palette = () => new FieldColorBuilder().mode(FieldColorModeId.PaletteClassicByName);
+export const palette = () => new FieldColorBuilder().mode(FieldColorModeId.PaletteClassic);
 /** Values get the colour of their threshold. */
 export const byThreshold = () => new FieldColorBuilder().mode(FieldColorModeId.Thresholds);
 

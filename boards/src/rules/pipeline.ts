@@ -108,7 +108,7 @@ const TRUST: Alert[] = [
     severity: "page",
     summary: "lost: {{ $value | printf \"%.0f\" }} {{ $labels.what }}",
     description: "This is gone and is known to be gone. The runbook says how to find out what it was.",
-    panel: [BOARD, "Lost, and known to be lost"],
+    panel: [BOARD, "Known lost"],
   }),
   platform({
     name: "DeadLetters",
@@ -120,7 +120,7 @@ const TRUST: Alert[] = [
   }),
   platform({
     name: "AuditResidual",
-    expression: "sum by (topic) (hub_audit_missing_records) + sum by (topic) (hub_audit_doubled_records) > 0",
+    expression: "sum by (topic) (last_over_time(hub_audit_missing_records[26h])) + sum by (topic) (last_over_time(hub_audit_doubled_records[26h])) > 0",
     holds: "10m",
     severity: "page",
     summary: "{{ $labels.topic }}: {{ $value | printf \"%.0f\" }} committed records are missing or stored twice",
@@ -129,7 +129,7 @@ const TRUST: Alert[] = [
   }),
   platform({
     name: "AuditStale",
-    expression: "time() - max(hub_audit_last_success_timestamp_seconds) > 93600",
+    expression: "time() - max(last_over_time(hub_audit_last_success_timestamp_seconds[3d])) > 93600",
     severity: "ticket",
     summary: "the last audit ended {{ $value | humanizeDuration }} ago",
     description: "Nobody knows whether what was committed is stored.",
@@ -166,7 +166,7 @@ const TRUST: Alert[] = [
   }),
   platform({
     name: "DerivedSeriesStale",
-    expression: "time() - max by (instance) (hub_derive_last_push_timestamp_seconds) > 120",
+    expression: "time() - max by (instance) (hub_derive_last_push_timestamp_seconds > 0) > 120",
     holds: "5m",
     severity: "ticket",
     summary: "hub {{ $labels.instance }} has not pushed what it derives for {{ $value | humanizeDuration }}",

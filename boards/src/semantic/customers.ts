@@ -43,7 +43,7 @@ export const CUSTOMERS: Metric[] = [
   },
   {
     id: "found",
-    title: "Found what they wanted",
+    title: "Found it",
     audience: "customers",
     owner: "Menu team",
     unit: "percentunit",
@@ -74,7 +74,7 @@ export const CUSTOMERS: Metric[] = [
   },
   {
     id: "latency_p95",
-    title: "p95 of good answers",
+    title: "p95, good",
     audience: "customers",
     owner: "Menu team",
     unit: "s",
@@ -91,7 +91,7 @@ export const CUSTOMERS: Metric[] = [
     title: "Affected requests",
     audience: "customers",
     owner: "Menu team",
-    unit: "short",
+    unit: "locale",
     decimals: 0,
     definition: "Requests of menu and items that were answered with 5xx",
     source: "request lines of the log, ClickHouse `menu_requests`",
@@ -123,7 +123,7 @@ export const CUSTOMERS: Metric[] = [
   },
   {
     id: "error_budget",
-    title: "Error budget left",
+    title: "Budget left, 30 d",
     audience: "customers",
     owner: "Menu team",
     unit: "percentunit",

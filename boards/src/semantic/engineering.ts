@@ -25,7 +25,7 @@ export const ENGINEERING: Metric[] = [
     title: "Failures",
     audience: "engineering",
     owner: "Menu team",
-    unit: "short",
+    unit: "locale",
     decimals: 0,
     definition: "Requests whose line names an error, by error",
     source: "`menu_failures_total` in Mimir, from the attribute `error`",
@@ -105,7 +105,7 @@ export const ENGINEERING: Metric[] = [
   },
   {
     id: "newest_row",
-    title: "Newest request line",
+    title: "Newest line",
     audience: "engineering",
     owner: "Platform",
     unit: "s",

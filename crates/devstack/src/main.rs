@@ -63,6 +63,8 @@ enum What {
         #[command(flatten)]
         place: Place,
     },
+    /// Print the path of promtool, which checks and tests rules; it is built first when it is not in the cache.
+    Promtool,
     /// Fetch or build what the servers need into the cache.
     Fetch {
         /// Fetch only these (default: all).
@@ -108,6 +110,9 @@ fn run(what: What) -> Result<ExitCode> {
             for (name, value) in supervisor::state(&place.folder())?.endpoints.variables() {
                 say(&format!("export {name}='{value}'"));
             }
+        }
+        What::Promtool => {
+            say(&devstack::promtool(&Cache::from_env(), &Progress::detect())?.display().to_string());
         }
         What::Fetch { parts, for_tests, verify } => {
             let work = if verify { devstack::verify } else { devstack::fetch };

@@ -39,10 +39,7 @@ impl RuntimeConfig {
                 ADMIN_LISTEN,
                 "Address and port of the admin server; port 0 takes a free one, told in the log.",
             );
-        let telemetry = TelemetryConfig::read(&mut root.section(
-            "telemetry",
-            "Push of the process's own metrics by OTLP, under the names and labels that a scrape of `/metrics` gives.",
-        ));
+        let telemetry = TelemetryConfig::of(root);
         let worker_threads = root
             .section("runtime", "Resources of the process.")
             .optional(

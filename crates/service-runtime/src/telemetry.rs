@@ -53,6 +53,8 @@ pub struct Telemetry {
     /// What the store may hold as current.
     series: Series,
     state: EndpointState,
+    /// Only metrics whose names begin so; all when it is empty.
+    prefix: &'static str,
 }
 
 impl Telemetry {
@@ -79,7 +81,16 @@ impl Telemetry {
             times: Times { start: now, now },
             series: Series::default(),
             state: EndpointState::default(),
+            prefix: "",
         }))
+    }
+
+    /// The same for a command that tells one thing and leaves: only metrics whose names begin with `prefix` are pushed, under an
+    /// instance that every run of the command shares, so that each tells the same series anew.
+    pub fn of_command(mut self, service: &Service, instance: &str, prefix: &'static str) -> Self {
+        self.resource = request::resource(service.name, instance);
+        self.prefix = prefix;
+        self
     }
 
     /// Pushes all metrics as they stand.
@@ -132,7 +143,7 @@ impl Telemetry {
 
     fn next_request(&mut self) -> Result<(ExportMetricsServiceRequest, Series), PushError> {
         let text = self.runtime.encode_metrics().map_err(PushError::Encode)?;
-        let page = Page::read(&text)?;
+        let page = Page::read(&text)?.with_prefix(self.prefix);
         let series = Series::of(&page);
         let (gone, times) = (self.series.without(&series), self.next_times());
         Ok((request::request(&self.resource, &page, &gone, times), series))

@@ -39,6 +39,9 @@ pub struct AuditArgs {
     /// are doubled as are lost. It costs as much as consuming the range does.
     #[arg(long)]
     pub deep: bool,
+    /// Push the verdict as metrics to `telemetry.otlp_endpoint`, for boards and alerts.
+    #[arg(long)]
+    pub push: bool,
     /// Print JSON instead of the table.
     #[arg(long)]
     pub json: bool,

@@ -46,7 +46,7 @@ export function itemTable() {
   const meaning: Meaning = {
     title: "Items",
     definition:
-      "Views, their share, change against the same time a day before, price and availability now, and what views while unavailable are estimated to cost",
+      "Views, change against the same time a day before, price and availability now, and what views while unavailable are estimated to cost",
     source: "request lines of the log joined with the menu as of each minute",
     caveat: "without data of the day before the change is empty; the estimate depends on the assumed order rate",
     ifRed: "a dish that is viewed and cannot be ordered costs the estimate: bring it back, or take it off the menu",
@@ -57,20 +57,21 @@ export function itemTable() {
       now_viewed AS (SELECT item, sum(requests) AS views, sumIf(requests * ${COST_OF_AN_UNAVAILABLE_VIEW}, NOT available) AS lost,
         argMax(name, minute) AS newest_name, argMax(restaurant, minute) AS newest_restaurant, argMax(price, minute) AS newest_price, argMax(available, minute) AS newest_available
         FROM menu_requests WHERE ${ITEM_VIEWS} GROUP BY item)
-    SELECT newest_name AS "Item", newest_restaurant AS "Restaurant", now_viewed.views AS "Views", now_viewed.views / sum(now_viewed.views) OVER () AS "Share",
-      if(before.views = 0, NULL, now_viewed.views / before.views - 1) AS "Change, 1 day", newest_price AS "Price", toUInt8(newest_available) AS "Can be ordered",
-      lost AS "Lost (estimate)"
+    SELECT newest_name AS "Item", newest_restaurant AS "Restaurant", now_viewed.views AS "Views",
+      if(before.views = 0, NULL, now_viewed.views / before.views - 1) AS "vs −1 d", newest_price AS "Price", toUInt8(newest_available) AS "On sale",
+      lost AS "Lost (est.)"
     FROM now_viewed LEFT JOIN before ON before.item = now_viewed.item ORDER BY now_viewed.views DESC LIMIT 50`;
   return table(meaning, ch(query), CLICKHOUSE)
-    .overrideByName("Share", [property("unit", "percentunit"), property("decimals", 0)])
-    .overrideByName("Change, 1 day", [property("unit", "percentunit"), property("decimals", 0), property("noValue", "no history")])
+    .overrideByName("vs −1 d", [property("unit", "percentunit"), property("decimals", 0), property("noValue", "no history")])
     .overrideByName("Price", [property("unit", "currencyUSD"), property("decimals", 2)])
-    .overrideByName("Can be ordered", [
+    .overrideByName("On sale", [
       property("mappings", [values({ "0": ["no", BAD], "1": ["yes", GOOD] })]),
       property("custom.cellOptions", { type: "color-text" }),
     ])
-    .overrideByName("Lost (estimate)", [property("unit", "currencyUSD"), property("decimals", 0)])
-    .overrideByName("Item", [property("custom.minWidth", 140)]);
+    .overrideByName("Lost (est.)", [property("unit", "currencyUSD"), property("decimals", 0)])
+    .overrideByName("Item", [property("custom.minWidth", 130)])
+    .overrideByName("Restaurant", [property("custom.minWidth", 110)])
+    .overrideByRegexp("/Views|Price|vs|On sale|Lost/", [property("custom.minWidth", 70)]);
 }
 
 function viewsBy(column: "restaurant" | "category" | "name", title: string) {
@@ -82,7 +83,7 @@ function viewsBy(column: "restaurant" | "category" | "name", title: string) {
     ifRed: "no objective; a restaurant that falls to 0 while others do not has a problem of its own",
   };
   const query = sql`SELECT ${column}, sum(requests) AS views FROM menu_requests WHERE ${ITEM_VIEWS} GROUP BY ${column} ORDER BY views DESC LIMIT 20`;
-  return barGauge(meaning, ch(query), CLICKHOUSE).unit("short");
+  return barGauge(meaning, ch(query), CLICKHOUSE).unit("locale");
 }
 
 export const viewsByRestaurant = () => viewsBy("restaurant", "Views by restaurant");
@@ -156,7 +157,7 @@ export function priceMix() {
   const query = sql`
     SELECT multiIf(price < 10, 'below 10', price < 15, '10 to 15', price < 20, '15 to 20', '20 and more') AS band, sum(requests) AS views
     FROM menu_requests WHERE ${ITEM_VIEWS} GROUP BY band ORDER BY min(price) LIMIT 10`;
-  return barGauge(meaning, ch(query), CLICKHOUSE).unit("short");
+  return barGauge(meaning, ch(query), CLICKHOUSE).unit("locale");
 }
 
 /** Views of each item over time. */
@@ -191,13 +192,13 @@ export function popularity() {
       AND service IN (\${service:singlequote}) AND route = ${ITEM} AND status = 200 GROUP BY item)`;
   const query = sql`
     SELECT n.newest_name AS "Item", n.views AS "Now", nullIf(d.views, 0) AS "A day ago", nullIf(w.views, 0) AS "A week ago",
-      if(d.views = 0, NULL, n.views / d.views - 1) AS "Change, 1 day", if(w.views = 0, NULL, n.views / w.views - 1) AS "Change, 7 days"
+      if(d.views = 0, NULL, n.views / d.views - 1) AS "vs −1 d", if(w.views = 0, NULL, n.views / w.views - 1) AS "vs −7 d"
     FROM (SELECT item, argMax(name, minute) AS newest_name, sum(requests) AS views FROM menu_requests WHERE ${ITEM_VIEWS} GROUP BY item) AS n
       LEFT JOIN ${shifted(1)} AS d ON d.item = n.item LEFT JOIN ${shifted(7)} AS w ON w.item = n.item ORDER BY n.views DESC LIMIT 50`;
   const change = [property("unit", "percentunit"), property("decimals", 0), property("noValue", "no history")];
   return table(meaning, ch(query), CLICKHOUSE)
-    .overrideByName("Change, 1 day", change)
-    .overrideByName("Change, 7 days", change)
+    .overrideByName("vs −1 d", change)
+    .overrideByName("vs −7 d", change)
     .overrideByName("A day ago", [property("noValue", "no history")])
     .overrideByName("A week ago", [property("noValue", "no history")]);
 }

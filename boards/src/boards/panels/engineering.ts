@@ -113,17 +113,18 @@ export function searchableLog() {
 
 function traces(meaning: Meaning, condition: string, order: string) {
   const query = sql`
-    SELECT Timestamp AS "Time", TraceId AS "Trace", ServiceName AS "Service", SpanName AS "Operation", SpanAttributes['http.response.status_code'] AS "Status",
+    SELECT Timestamp AS "Time", TraceId AS "Trace", SpanName AS "Operation", SpanAttributes['http.response.status_code'] AS "Status",
       Duration / 1e6 AS "Duration" FROM otel_traces
     WHERE $__timeFilter(Timestamp) AND ServiceName IN (\${service:singlequote}) AND SpanKind = 'Server' AND ${condition} ORDER BY ${order} LIMIT 50`;
   return table(meaning, ch(query), CLICKHOUSE)
     .overrideByName("Trace", [
       property("links", [{ title: "Draw this trace", url: traceOf("Trace") }]),
-      property("custom.width", 150),
+      property("custom.width", 90),
     ])
-    .overrideByName("Duration", [property("unit", "ms"), property("decimals", 2), property("custom.width", 90)])
-    .overrideByName("Status", [property("custom.width", 70)])
-    .overrideByName("Time", [property("custom.width", 160)]);
+    .overrideByName("Duration", [property("unit", "ms"), property("decimals", 2), property("custom.width", 85)])
+    .overrideByName("Status", [property("custom.width", 65)])
+    .overrideByName("Operation", [property("custom.width", 140)])
+    .overrideByName("Time", [property("unit", "time:HH:mm:ss"), property("custom.width", 80)]);
 }
 
 /** Requests that failed, each with its trace. */

@@ -18,6 +18,10 @@ function limits(amber: number, red: number) {
   ]);
 }
 
+/** Counters by reason begin with their first case. Until then there is none, and that is 0 while a hub says so. */
+const orNone = (expression: string) =>
+  `${expression} or on () label_replace(0 * sum(hub_assigned_partitions), "reason", "none", "", "")`;
+
 const asLine = () => new common.GraphThresholdsStyleConfigBuilder().mode(common.GraphThresholdsStyleMode.Line);
 
 /** The last audit's verdict. */
@@ -33,7 +37,7 @@ export function flow() {
   const meaning: Meaning = {
     title: "Items a second, hop by hop",
     definition: "Log records, spans and points: taken by edges, safe with brokers, stored",
-    source: "`edge_receiver_items_total` and `edge_filelog_records_total`, `edge_publisher_acked_items_total`, `hub_items_stored_total`",
+    source: "`edge_receiver_items_total`, lines of log files among them, `edge_publisher_acked_items_total`, `hub_items_stored_total`",
     caveat: "a hop that is behind catches up later, above the others",
     ifRed: "the first hop that falls is where it stands",
   };
@@ -41,7 +45,7 @@ export function flow() {
   return lines(
     meaning,
     MIMIR,
-    range(`${rate("edge_receiver_items_total")} + ${rate("edge_filelog_records_total")}`, "taken by edges", "A"),
+    range(rate("edge_receiver_items_total"), "taken by edges", "A"),
     range(rate("edge_publisher_acked_items_total"), "safe with brokers", "B"),
     range(rate("hub_items_stored_total"), "stored", "C"),
   ).unit("short");
@@ -255,7 +259,7 @@ export function retries() {
     caveat: "an outage of a store shows here first, and as lag later",
     ifRed: "the reason is the store's own: runbook, SinkFailing",
   };
-  return lines(meaning, MIMIR, range(`sum by (signal, reason) (rate(hub_insert_retries_total{${PROCESS}}[$__rate_interval]))`, "{{signal}} {{reason}}")).unit("reqps");
+  return lines(meaning, MIMIR, range(orNone(`sum by (signal, reason) (rate(hub_insert_retries_total{${PROCESS}}[$__rate_interval]))`), "{{signal}} {{reason}}")).unit("reqps");
 }
 
 /** Dead letters by reason. */
@@ -267,7 +271,7 @@ export function deadLetters() {
     caveat: "a record of a batch counts once, however many rows it has",
     ifRed: "runbook, DeadLetters: mend the cause, then `hub-consumer redrive`",
   };
-  return lines(meaning, MIMIR, range(`sum by (signal, reason) (increase(hub_dead_lettered_total{${PROCESS}}[$__rate_interval]))`, "{{signal}} {{reason}}")).unit("short");
+  return lines(meaning, MIMIR, range(orNone(`sum by (signal, reason) (increase(hub_dead_lettered_total{${PROCESS}}[$__rate_interval]))`), "{{signal}} {{reason}}")).unit("short");
 }
 
 /** Whether programs do their work, and what holds them up. */
@@ -314,8 +318,15 @@ export function derivedBesideRows() {
       instant('sum(increase(menu_requests_total{service=~"$service"}[$__range]))', "counted", "A"),
       ch(sql`SELECT sum(requests) AS "rows" FROM menu_requests WHERE ${IN_RANGE}`, "table", "B"),
     ])
-    .transformations([{ id: "concatenate", options: { frameNameMode: "drop" } }])
-    .unit("short")
+    .transformations([
+      { id: "concatenate", options: { frameNameMode: "drop" } },
+      { id: "organize", options: { excludeByName: { Time: true }, indexByName: {}, renameByName: {} } },
+      {
+        id: "calculateField",
+        options: { mode: "binary", alias: "difference", binary: { left: "counted", operator: "-", right: "rows" } },
+      },
+    ])
+    .unit("locale")
     .decimals(0);
 }
 
@@ -331,7 +342,7 @@ export function deriving() {
   return lines(
     meaning,
     MIMIR,
-    range(`time() - max by (instance) (hub_derive_last_push_timestamp_seconds{${PROCESS}})`, "{{instance}} since the last push", "A"),
+    range(`time() - (max by (instance) (hub_derive_last_push_timestamp_seconds{${PROCESS}}) > 0)`, "{{instance}} since the last push", "A"),
     range(`sum(rate(hub_derive_bad_values_total{${PROCESS}}[$__rate_interval]))`, "bad values", "B"),
     range(`sum(rate(hub_derive_overflow_total{${PROCESS}}[$__rate_interval]))`, "beyond the cap", "C"),
   ).unit("short");

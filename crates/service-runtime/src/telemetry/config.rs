@@ -25,6 +25,14 @@ pub struct TelemetryConfig {
 }
 
 impl TelemetryConfig {
+    /// Reads the section `telemetry` below `root`: the process does, and a command that pushes something at its end.
+    pub fn of(root: &mut Section<'_>) -> Self {
+        Self::read(&mut root.section(
+            "telemetry",
+            "Push of the process's own metrics by OTLP, under the names and labels that a scrape of `/metrics` gives.",
+        ))
+    }
+
     /// Reads the keys.
     pub fn read(section: &mut Section<'_>) -> Self {
         let endpoint: Option<Url> = section.optional(

@@ -57,6 +57,12 @@ impl<'a> Page<'a> {
         }
         Ok(page)
     }
+
+    /// The metrics whose names begin so.
+    pub(super) fn with_prefix(mut self, prefix: &str) -> Self {
+        self.0.retain(|name, _| name.starts_with(prefix));
+        self
+    }
 }
 
 fn read_sample(line: &str) -> Option<(&str, Sample<'_>)> {

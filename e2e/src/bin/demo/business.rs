@@ -25,7 +25,7 @@ pub(crate) async fn mark_outage(line: &Line, began: u64, ended: u64) -> Result<(
 
 /// Audits what was committed, and pushes the verdict to the boards.
 pub(crate) async fn audit(line: &Line) -> Result<String> {
-    let (code, printed) = line.hub_output("audit", &[]).await?;
+    let (code, printed) = line.hub_output("audit", &["--push"]).await?;
     let verdict = match code {
         Some(0) => "everything that was committed is stored, once",
         Some(1) => "records are missing or doubled",

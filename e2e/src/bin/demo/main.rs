@@ -31,6 +31,9 @@ use crate::verdict::{Exported, Verdict};
 /// How often the SDK of the traffic generator exports its metrics; short, so that a demo shows a series move.
 const METRIC_EXPORT_INTERVAL_MS: &str = "2000";
 
+/// How often edge and hub push their own metrics: a board that is opened a moment later has them.
+const OWN_METRICS: Duration = Duration::from_secs(5);
+
 /// How long stored rows may lag behind the last ack before the verdict is taken anyway.
 const SETTLE: Duration = Duration::from_secs(30);
 
@@ -108,7 +111,7 @@ async fn demo(arguments: &Arguments, directory: &Path, stack: &Stack, pages: &Pa
         .edge_env
         .push(("EDGE__FILELOG__INCLUDE", format!("{}/*/*/*.log", runtime::pods(directory).display())));
     options.hub_env.push(("HUB__DERIVE__ENABLED", "true".to_owned()));
-    //PUSH options.own_metrics = Some(OWN_METRICS);
+    options.own_metrics = Some(OWN_METRICS);
     let has_rules = alerts::load(stack, &options.name)?;
     let line = Line::start(endpoints, options).await?;
     let menu_url = format!("http://127.0.0.1:{}", free_port()?);
