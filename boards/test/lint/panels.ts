@@ -13,6 +13,8 @@ const SOURCES: Record<string, string> = {
   prometheus: '${datasource}',
   'grafana-clickhouse-datasource': '${ch}',
 };
+/** Units that carry a form of their own: `time:HH:mm:ss`. */
+const PREFIXED = /^(time|prefix|suffix|si|count|currency|bool):./;
 const MIXED = { type: 'datasource', uid: '-- Mixed --' };
 
 export const PANELS: Record<string, Rule> = {
@@ -37,7 +39,7 @@ export const PANELS: Record<string, Rule> = {
       }
     }
     for (const panel of shownPanels(board)) {
-      for (const unit of unitsOf(panel).filter((name) => !KNOWN_UNITS.has(name))) {
+      for (const unit of unitsOf(panel).filter((name) => !KNOWN_UNITS.has(name) && !PREFIXED.test(name))) {
         report(panel, `Grafana has no unit "${unit}"`);
       }
     }
