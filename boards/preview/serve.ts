@@ -45,6 +45,7 @@ async function main(): Promise<void> {
     port: Number(values.port),
     bundle: folder,
     dashboards: resolve(String(values.dashboards)),
+    docs: join(PACKAGE, '../docs'),
     stores: storesFromEnvironment(),
   });
   console.log(`boards: ${server.url}`);

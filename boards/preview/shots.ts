@@ -108,6 +108,7 @@ async function ownServer() {
     port: 0,
     bundle: folder,
     dashboards: resolve(String(values.dashboards)),
+    docs: join(PACKAGE, '../docs'),
     stores: storesFromEnvironment(),
   });
 }

@@ -20,6 +20,12 @@ use service_runtime::CancellationToken;
 use service_runtime::http_server::{self, HttpServerConfig};
 use tokio::sync::watch;
 
+/// The shipped rules, by the names of their files: what a real ruler is given.
+pub const RULES: [(&str, &str); 2] = [
+    ("menu.yaml", include_str!("../../dashboards/rules/menu.yaml")),
+    ("pipeline.yaml", include_str!("../../dashboards/rules/pipeline.yaml")),
+];
+
 /// How much is kept: a demo that runs for days may page for as long.
 const KEPT: usize = 1000;
 

@@ -100,13 +100,10 @@ impl HubConfig {
         let mut section = root.section("clickhouse", "The sink of logs and traces.");
         let clickhouse = (is_enabled(&[Signal::Logs, Signal::Traces]) || has_url(&mut section))
             .then(|| ClickHouseConfig::read(&mut section));
-        let mut section =
-            root.section("mimir", "The sink of metrics: Mimir, Prometheus 3 or VictoriaMetrics.");
-        let has_mimir = has_url(&mut section);
         let derive = DeriveSection::read(root);
         let mut section =
             root.section("mimir", "The sink of metrics: Mimir, Prometheus 3 or VictoriaMetrics.");
-        let mimir = (is_enabled(&[Signal::Metrics]) || has_mimir || derive.needs_mimir())
+        let mimir = (is_enabled(&[Signal::Metrics]) || derive.needs_mimir() || has_url(&mut section))
             .then(|| MimirConfig::read(&mut section));
         let derive = derive.with(mimir.as_ref());
 

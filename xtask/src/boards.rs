@@ -88,7 +88,8 @@ pub(crate) fn pictures(steps: &mut Steps) -> Result<()> {
         .context("the demo that is kept serves no boards: install Node.js, then run it again")?;
     install(steps)?;
     let out = steps.root().join("docs/img").display().to_string();
-    let options = ["--url", url, "--out", &out, "--from", "now-15m"];
+    let trace = format!("trace_id={}", demo.get("FAILED_TRACE").map_or("", String::as_str));
+    let options = ["--url", url, "--out", &out, "--from", "now-15m", "--var", &trace];
     let sizes = ["--width", "1280", "--width", "1920", "--theme", "dark"];
     npm(steps, "pictures", &[&["run", "--silent", "shots", "--"], &options[..], &sizes[..]].concat())?;
     let light = ["--width", "1280", "--theme", "light", "platform-overview"];

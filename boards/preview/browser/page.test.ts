@@ -51,6 +51,7 @@ before(async () => {
     port: 0,
     bundle: await bundle(join(folder, 'bundle')),
     dashboards: folder,
+    docs: join(folder, 'docs'),
     stores: {
       clickhouse: { url: stores.url, database: 'otel' },
       mimir: { url: stores.url, tenant: 'demo' },

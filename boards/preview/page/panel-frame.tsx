@@ -79,7 +79,9 @@ export function PanelFrame({
         displayMode={panel.transparent ? 'transparent' : 'default'}
         loadingState={isLoading ? LoadingState.Loading : LoadingState.Done}
         statusMessage={errors.length > 0 ? errors.join('\n') : undefined}
-        titleItems={<PanelLinks panel={panel} context={context} timeFrom={panel.timeFrom} />}
+        titleItems={
+          <PanelLinks panel={panel} context={context} timeFrom={panel.hideTimeOverride ? undefined : panel.timeFrom} />
+        }
         menu={
           <Menu>
             <Menu.Item label="View" icon="eye" url={viewAddress} />

@@ -52,6 +52,8 @@ export interface Panel {
   interval?: string;
   maxDataPoints?: number;
   timeFrom?: string;
+  /** Whether the panel does not say that its range is its own. */
+  hideTimeOverride?: boolean;
   timeShift?: string;
   repeat?: string;
   mappings?: ValueMapping[];

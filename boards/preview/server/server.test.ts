@@ -25,6 +25,7 @@ before(async () => {
     port: 0,
     bundle: join(folder, 'bundle'),
     dashboards: folder,
+    docs: join(folder, 'docs'),
     stores: {
       clickhouse: { url: stores.url, database: 'otel' },
       mimir: { url: stores.url, tenant: 'demo' },
@@ -89,6 +90,18 @@ test('a page of another site is not answered', async () => {
     200,
     'a link from elsewhere opens the page',
   );
+});
+
+test('a runbook is a page with its headings, and nothing else of the disk is', async () => {
+  const docs = join(folder, 'docs');
+  await mkdir(docs, { recursive: true });
+  await writeFile(join(docs, 'runbook.md'), '# Runbook\n\n## MenuAvailabilityBurnFast\n\nLook at `x`.\n');
+  const page = await ask('GET', '/docs/runbook.md');
+  assert.equal(page.status, 200);
+  assert.match(page.text, /<h2 id="menuavailabilityburnfast">/);
+  for (const path of ['/docs/..%2fpackage.json', '/docs/none.md', '/docs/a.txt']) {
+    assert.equal((await ask('GET', path)).status, 404, path);
+  }
 });
 
 test('a statement reaches ClickHouse read-only and bounded, whatever is asked for', async () => {

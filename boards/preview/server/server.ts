@@ -4,6 +4,7 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { listBoards, readBoard } from './boards.ts';
+import { documentPage } from './documents.ts';
 import { Refusal, readBody } from './request.ts';
 import { serveFile } from './static.ts';
 import { askClickHouse, askMimir, sourcesOf, type Stores } from './stores.ts';
@@ -16,6 +17,8 @@ export interface ServerOptions {
   bundle: string;
   /** Folder of the dashboards' JSON; it is read anew at each request. */
   dashboards: string;
+  /** Folder of the project's documents, for links to runbooks. */
+  docs: string;
   stores: Stores;
 }
 
@@ -69,6 +72,10 @@ async function answer(options: ServerOptions, request: IncomingMessage, response
   }
   if (request.method !== 'GET' && request.method !== 'HEAD') {
     throw new Refusal(405, 'only GET is answered here');
+  }
+  const document = /^\/docs\/([^/]+)$/.exec(pathname)?.[1];
+  if (document !== undefined) {
+    return send(response, 200, 'text/html', await documentPage(options.docs, document));
   }
   return serveFile(options.bundle, pathname, response);
 }

@@ -107,9 +107,9 @@ export const overview: Board = {
           place(12, 5, panels.views()),
         ],
         [
-          place(14, 8, panels.itemTable()),
+          place(15, 8, panels.itemTable()),
           place(5, 8, panels.viewsByRestaurant()),
-          place(5, 8, panels.unservedIds()),
+          place(4, 8, panels.unservedIds()),
         ],
         [place(12, 6, panels.revenueAtRisk()), place(12, 6, panels.demandSplit())],
       ],

@@ -38,15 +38,6 @@ function defaults(board: Board, title: string): Record<string, unknown> {
   return panel(board, title).fieldConfig?.defaults as Record<string, unknown>;
 }
 
-/** The first link of a panel's values. */
-function firstLink(board: Board, title: string): { url: string } {
-  const [found] = (defaults(board, title)['links'] ?? []) as { url: string }[];
-  if (!found) {
-    throw new Error(`"${title}" of ${board.uid} has no link`);
-  }
-  return found;
-}
-
 const variable = (board: Board, name: string) =>
   board.templating?.list?.find((each) => each.name === name) ?? { name, type: '' };
 
@@ -218,7 +209,7 @@ const OVERVIEW: Omit<Mutation, 'board'>[] = [
     rule: 'link-board',
     what: 'a board that is not there',
     change: (board) => {
-      firstLink(board, 'Affected requests').url = '/d/services?${__url_time_range}';
+      panel(board, 'Menu success').fieldConfig!.defaults.links![0]!.url = '/d/services?${__url_time_range}';
     },
   },
   { rule: 'link-board', what: 'boards of no tag', change: (board) => (board.links![0]!.tags = ['eventlines']) },
@@ -226,14 +217,14 @@ const OVERVIEW: Omit<Mutation, 'board'>[] = [
     rule: 'link-variable',
     what: 'a variable that the other board lacks',
     change: (board) => {
-      firstLink(board, 'Affected requests').url = '/d/service?${__url_time_range}&var-topic=otlp_logs';
+      panel(board, 'Lag').fieldConfig!.defaults.links![0]!.url = '/d/pipeline-and-lag?${__url_time_range}&var-topic=otlp_logs';
     },
   },
   {
     rule: 'link-range',
     what: 'the range is left behind',
     change: (board) => {
-      firstLink(board, 'Affected requests').url = '/d/service?${__all_variables}';
+      panel(board, 'Menu success').fieldConfig!.defaults.links![0]!.url = '/d/service?${__all_variables}';
     },
   },
   {

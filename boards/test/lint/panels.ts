@@ -13,9 +13,10 @@ const SOURCES: Record<string, string> = {
   prometheus: '${datasource}',
   'grafana-clickhouse-datasource': '${ch}',
 };
-/** Units that carry a form of their own: `time:HH:mm:ss`. */
-const PREFIXED = /^(time|prefix|suffix|si|count|currency|bool):./;
 const MIXED = { type: 'datasource', uid: '-- Mixed --' };
+
+/** Grafana's units that carry their own form, such as a time's. */
+const CUSTOM_UNIT = /^time:[A-Za-z:. -]+$/;
 
 export const PANELS: Record<string, Rule> = {
   title: (board, report) => {
@@ -39,7 +40,7 @@ export const PANELS: Record<string, Rule> = {
       }
     }
     for (const panel of shownPanels(board)) {
-      for (const unit of unitsOf(panel).filter((name) => !KNOWN_UNITS.has(name) && !PREFIXED.test(name))) {
+      for (const unit of unitsOf(panel).filter((name) => !KNOWN_UNITS.has(name) && !CUSTOM_UNIT.test(name))) {
         report(panel, `Grafana has no unit "${unit}"`);
       }
     }

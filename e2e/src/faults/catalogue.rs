@@ -173,6 +173,7 @@ pub const ROWS: &[Row] = rows! {
     "C06" Nothing 1 6 poison::poisoned, "poison alone, among good records, and a flood of it";
     "C08" Nothing 0 3 poison::dead_letters_refused, "the dead-letter topic is not there";
     "C10" Nothing 0 3 exactly_once::retention_passes, "retention passes the committed position";
+    "D05" Nothing 1 3 poison::alerted, "a flood of poison: the alert on dead letters is delivered, and no other";
     "D01" Nothing 1 10 replays::twice, "rows deleted by hand, the range replayed twice under load";
     "H01" Nothing 0 2 stores::clickhouse_away, "ClickHouse away for 20 s: metrics go on";
     "H02" Nothing 0 8 stores::answers_lost, "ClickHouse's answers come too late or never";

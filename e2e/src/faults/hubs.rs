@@ -15,6 +15,7 @@ use super::arena::Arena;
 use super::ledger::Ledger;
 use super::load::{Load, LoadOptions};
 use super::outcome::Outcome;
+use crate::pages::{Pages, RULES};
 use crate::process::{PATIENCE, Program};
 use crate::{Line, LineOptions};
 
@@ -24,6 +25,8 @@ pub const MEMBERS: usize = 3;
 pub const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
 /// After hundreds of deaths a group waits for the rebalance timeouts of members that are gone, one after the other.
 const SETTLING: Duration = Duration::from_secs(240);
+/// How often edge and hubs push their own metrics in rows that wait for a page.
+const OWN_METRICS: Duration = Duration::from_secs(2);
 /// How long an insert may take.
 pub const INSERT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -62,9 +65,24 @@ impl Hubs {
     /// # Errors
     /// Something cannot be started.
     pub async fn idle(arena: &mut Arena, row: &str) -> Result<Hubs> {
+        Self::set_up(arena, row, None).await
+    }
+
+    /// The same with the shipped rules in Mimir, which page to this webhook by what edge and hubs push of themselves.
+    ///
+    /// # Errors
+    /// Something cannot be started.
+    pub async fn paging(arena: &mut Arena, row: &str, pages: &Pages) -> Result<Hubs> {
+        Self::set_up(arena, row, Some(pages)).await
+    }
+
+    async fn set_up(arena: &mut Arena, row: &str, pages: Option<&Pages>) -> Result<Hubs> {
         let cluster = arena.solo().await?;
-        let stores =
-            tokio::task::spawn_blocking(|| Stack::up(StackOptions::own(&[Part::Clickhouse, Part::Mimir])));
+        let options = StackOptions {
+            alert_webhook: pages.map(|pages| pages.url().to_owned()),
+            ..StackOptions::own(&[Part::Clickhouse, Part::Mimir])
+        };
+        let stores = tokio::task::spawn_blocking(|| Stack::up(options));
         let stores = stores.await.context("start the stores")?.context("start the stores")?;
         let address = stores.endpoints().clickhouse_url.trim_start_matches("http://").parse();
         let door = Proxy::to(address.context("ClickHouse has an address")?).context("make a door")?;
@@ -75,6 +93,12 @@ impl Hubs {
         };
         let name = arena.name(row);
         let mut options = LineOptions::new(&name, &arena.folder.join(&name));
+        if pages.is_some() {
+            options.own_metrics = Some(OWN_METRICS);
+            for (file, yaml) in RULES {
+                stores.put_mimir_rules(&name, file, yaml).context("give Mimir its rules")?;
+            }
+        }
         // Many small blocks, so that faults find something under way.
         options.hub_env = vec![
             ("HUB__BLOCKS__MAX_AGE", "50ms".to_owned()),

@@ -28,15 +28,15 @@ use crate::{
 
 /// An insert as the proxy saw it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Insert {
+pub(crate) struct Insert {
     /// First and last offset, as the token says.
-    range: (i64, i64),
+    pub(crate) range: (i64, i64),
     token: String,
     body: Bytes,
 }
 
 /// What the proxy does with an insert, given its number from 0.
-enum Fault {
+pub(crate) enum Fault {
     /// Lets it through.
     None,
     /// Answers with a ClickHouse exception instead.
@@ -113,7 +113,7 @@ async fn answer(
 }
 
 /// The server as it looks through a proxy with this script, and the inserts that it saw.
-async fn behind_proxy(
+pub(crate) async fn behind_proxy(
     config: &ClickHouseConfig,
     script: impl Fn(usize, &Insert) -> Fault + Send + Sync + 'static,
 ) -> (ClickHouseConfig, Arc<Mutex<Vec<Insert>>>) {

@@ -7,6 +7,8 @@ mod blocks;
 mod clickhouse_faults;
 mod database;
 mod decode;
+mod derive;
+mod derive_counting;
 mod doctor;
 mod exactly_once;
 mod insert;

@@ -68,7 +68,8 @@ export function AlertListPanel({ panel, context, width, height, onSettled }: Ale
 function Alert({ rule }: { rule: AlertRule }) {
   const styles = useStyles2(getStyles);
   const summary = rule.instances[0]?.annotations['summary'] ?? rule.annotations['summary'] ?? '';
-  const runbook = rule.annotations['runbook_url'];
+  // Within the project a runbook is named by its path from the root.
+  const runbook = rule.annotations['runbook_url']?.replace(/^docs\//, '/docs/');
   return (
     <div className={styles.alert} data-testid="alert">
       <Icon name={ICONS[rule.state]} className={styles[rule.state]} size="lg" />

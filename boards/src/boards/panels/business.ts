@@ -101,7 +101,7 @@ export function unservedIds() {
   const query = sql`
     SELECT leftUTF8(LogAttributes['menu_item_id'], 60) AS "Id", count() AS "Requests" FROM otel_logs
     WHERE ${LOG_ROWS} AND menu_route = ${ITEM} AND menu_status = 404 GROUP BY "Id" ORDER BY "Requests" DESC, "Id" LIMIT 20`;
-  return table(meaning, ch(query), CLICKHOUSE).overrideByName("Requests", [property("custom.width", 90)]);
+  return table(meaning, ch(query), CLICKHOUSE).overrideByName("Requests", [property("custom.width", 80)]).overrideByName("Id", [property("custom.minWidth", 70)]);
 }
 
 /** What failures and unavailable items are estimated to cost, over time. */

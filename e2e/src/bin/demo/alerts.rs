@@ -6,13 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use devstack::Stack;
 use e2e::Line;
-use e2e::pages::{Page, Pages, Status};
-
-/// The files that a real ruler is given.
-const RULES: [(&str, &str); 2] = [
-    ("menu.yaml", include_str!("../../../../dashboards/rules/menu.yaml")),
-    ("pipeline.yaml", include_str!("../../../../dashboards/rules/pipeline.yaml")),
-];
+use e2e::pages::{Page, Pages, RULES, Status};
 
 /// The alert that one failed list in ten has to fire.
 pub(crate) const EXPECTED: &str = "MenuAvailabilityBurnFast";

@@ -103,6 +103,8 @@ pub(crate) struct Addresses<'a> {
     pub(crate) menu_url: &'a str,
     /// What Alertmanager has delivered.
     pub(crate) pages_url: &'a str,
+    /// The trace of a request that failed.
+    pub(crate) failed_trace: Option<String>,
     /// The preview of the boards, when Node.js is there.
     pub(crate) boards_url: Option<&'a str>,
 }
@@ -121,6 +123,7 @@ impl Addresses<'_> {
             ("MENU_URL", self.menu_url.to_owned()),
             ("PAGES_URL", self.pages_url.to_owned()),
         ]);
+        all.extend(self.failed_trace.iter().map(|id| ("FAILED_TRACE", id.clone())));
         all.extend(self.boards_url.map(|url| ("BOARDS_URL", url.to_owned())));
         all
     }
@@ -133,15 +136,15 @@ impl Addresses<'_> {
         text
     }
 
-    /// Where to look, and what to try in five minutes. `failed_trace` is the id of a request that failed.
-    pub(crate) fn directions(&self, failed_trace: Option<&str>) -> String {
+    /// Where to look, and what to try in five minutes.
+    pub(crate) fn directions(&self) -> String {
         let (clickhouse, mimir) = (&self.endpoints.clickhouse_url, &self.endpoints.mimir_url);
         let database = self.line.clickhouse().database().to_owned();
         let boards = match self.boards_url {
             Some(url) => format!(
                 "boards        {url}/d/platform-overview?from=now-15m   (a preview, drawn with Grafana's components)\n  \
                  one trace     {url}/d/service?var-trace_id={}\n  ",
-                failed_trace.unwrap_or_default()
+                self.failed_trace.as_deref().unwrap_or_default()
             ),
             None => {
                 "boards        install Node.js 20 (npm) and run this again to look at them\n  ".to_owned()

@@ -163,9 +163,10 @@ async fn demo(arguments: &Arguments, directory: &Path, stack: &Stack, pages: &Pa
             endpoints,
             menu_url: &menu_url,
             pages_url: pages.url(),
+            failed_trace: business::failed_trace(&line).await?,
             boards_url: boards.as_ref().map(|boards| boards.url.as_str()),
         };
-        println!("{}", addresses.directions(business::failed_trace(&line).await?.as_deref()));
+        println!("{}", addresses.directions());
         if has_rules {
             println!(
                 "\nwaiting for the page of the failed menus; a rule has to hold for two minutes before it fires"

@@ -13,6 +13,7 @@ use crate::faults::arena::Arena;
 use crate::faults::hubs::Hubs;
 use crate::faults::outcome::Outcome;
 use crate::line::wait_for;
+use crate::pages::{Page, Pages, Status};
 
 fn poison(number: usize) -> Vec<u8> {
     [b"\xff\xff\xff poison ".as_slice(), number.to_string().as_bytes()].concat()
@@ -45,6 +46,44 @@ pub(in crate::faults) async fn poisoned(arena: &mut Arena, repeats: u32) -> Resu
         .note(format!("dead letters of all {records} poisoned records, {} of them twice", letters - records));
     hubs.judge(outcome).await
 }
+
+/// How long an alert without a time to hold may take: pushed, evaluated every ten seconds, delivered.
+const ALERT: Duration = Duration::from_secs(60);
+
+/// D05: a flood of poison: whoever is to be told is told, by the alert on dead letters and by no other.
+pub(in crate::faults) async fn alerted(arena: &mut Arena, repeats: u32) -> Result<Outcome> {
+    let mut outcome = Outcome::of(repeats);
+    let pages = Pages::start()?;
+    let mut hubs = Hubs::paging(arena, "D05", &pages).await?;
+    hubs.start_members()?;
+    hubs.resume().await?;
+    for round in 0..repeats as usize {
+        let flood: Vec<Vec<u8>> = (0..200).map(poison).collect();
+        hubs.produce(Signal::Logs, (round % 4) as i32, &flood).await?;
+        let is_told = |page: &Page| page.alert == "DeadLetters" && page.status == Status::Firing;
+        let page = pages.wait_for(ALERT, is_told).await;
+        outcome.check(page.is_ok(), format!("round {round}: nobody was told of 200 dead letters: {page:?}"));
+        if let Ok(page) = page {
+            let reason = page.labels.get("reason").cloned().unwrap_or_default();
+            outcome.check(reason == "malformed", format!("the alert names the reason `{reason}`"));
+            let runbook = page.annotations.get("runbook_url").cloned().unwrap_or_default();
+            outcome.check(runbook.ends_with("#deadletters"), format!("its runbook is `{runbook}`"));
+        }
+    }
+    hubs.pause().await?;
+    hubs.settled().await?;
+    let others: Vec<String> = pages
+        .delivered()
+        .into_iter()
+        .map(|page| page.alert)
+        .filter(|alert| !EXPECTED.contains(&alert.as_str()))
+        .collect();
+    outcome.check(others.is_empty(), format!("other alerts fired: {others:?}"));
+    hubs.judge(outcome).await
+}
+
+/// What fires in D05: the alert, and the one that always does.
+const EXPECTED: [&str; 2] = ["DeadLetters", "Watchdog"];
 
 /// C08: the dead-letter topic cannot be written: nothing moves past the record, and the hub says so.
 pub(in crate::faults) async fn dead_letters_refused(arena: &mut Arena, repeats: u32) -> Result<Outcome> {
