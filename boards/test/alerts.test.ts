@@ -1,14 +1,14 @@
 /** Every scene fires the alerts that it names, at their moments, and no others. */
-import assert from "node:assert/strict";
-import { describe, test } from "node:test";
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
 
-import { SCENES } from "../src/rules/scenes/index.ts";
-import { seconds } from "../src/rules/scenes/plan.ts";
-import { play, ruleFiles, rulesOf } from "./promtool.ts";
+import { SCENES } from '../src/rules/scenes/index.ts';
+import { seconds } from '../src/rules/scenes/plan.ts';
+import { play, ruleFiles, rulesOf } from './promtool.ts';
 
 const RULES = ruleFiles();
 
-describe("scenes", { concurrency: 2 }, () => {
+describe('scenes', { concurrency: 2 }, () => {
   for (const scene of SCENES) {
     test(scene.name, async () => {
       const outcome = await play(scene, RULES);
@@ -16,24 +16,34 @@ describe("scenes", { concurrency: 2 }, () => {
     });
     if (scene.everyMinute !== undefined) {
       test(`${scene.name}, evaluated every minute`, async () => {
-        const outcome = await play(scene, RULES, "1m");
+        const outcome = await play(scene, RULES, '1m');
         assert.ok(outcome.passed, outcome.output);
       });
     }
   }
 });
 
-test("every alert fires in a scene", () => {
-  const fired = new Set(["Watchdog", ...SCENES.flatMap(({ moments }) => moments.flatMap(({ firing }) => Object.keys(firing)))]);
+test('every alert fires in a scene', () => {
+  const fired = new Set([
+    'Watchdog',
+    ...SCENES.flatMap(({ moments }) => moments.flatMap(({ firing }) => Object.keys(firing))),
+  ]);
   const alerts = rulesOf(RULES).flatMap(({ alert }) => alert ?? []);
-  assert.deepEqual(alerts.filter((alert) => !fired.has(alert)), []);
+  assert.deepEqual(
+    alerts.filter((alert) => !fired.has(alert)),
+    [],
+  );
 });
 
-test("scenes have names of their own, and moments that promtool evaluates, in order", () => {
+test('scenes have names of their own, and moments that promtool evaluates, in order', () => {
   assert.equal(new Set(SCENES.map(({ name }) => name)).size, SCENES.length);
   for (const { name, length, interval, moments, everyMinute, says } of SCENES) {
     const times = moments.map(({ at }) => seconds(at));
-    assert.deepEqual(times, [...times].sort((one, other) => one - other), name);
+    assert.deepEqual(
+      times,
+      [...times].sort((one, other) => one - other),
+      name,
+    );
     for (const at of [...times, ...(says ?? []).map((saying) => seconds(saying.at))]) {
       assert.ok(at <= seconds(length) && at % seconds(interval) === 0, `${name}: ${at} s`);
     }
