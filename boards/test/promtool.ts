@@ -79,7 +79,7 @@ function promtool(): string {
   const path = process.env['PROMTOOL'];
   if (path === undefined || path === '') {
     throw new Error(
-      'PROMTOOL is not set: it has to be the path of promtool, which `cargo run -p devstack -- fetch --for-tests` builds into its cache',
+      'PROMTOOL is not set: it has to be the path of promtool, which `cargo run -p devstack -- fetch --for-tests` builds and `cargo run -p devstack -- promtool` prints',
     );
   }
   return path;

@@ -65,7 +65,7 @@ pub use self::{
     push::{FLUSH, Pusher},
     tally::Tally,
 };
-use self::{export::Identity, metrics::DeriveMetrics, rules::Rule, series::Series};
+use self::{export::Identity, metrics::DeriveMetrics, plan::Plans, rules::Rule, series::Series};
 use crate::mimir::endpoint::Endpoint;
 
 /// The rules at work: what the blocks of each signal are counted by, and the series that they have made.
@@ -80,9 +80,10 @@ pub struct Deriving {
 impl Deriving {
     /// Rules at work; nothing is counted yet.
     pub fn new(rules: &[Rule], metrics: DeriveMetrics) -> Deriving {
-        let series = Arc::new(Series::new(rules, metrics.clone()));
-        let program = |signal| Arc::new(Program::new(signal, &series, rules));
-        Deriving { logs: program(Signal::Logs), traces: program(Signal::Traces), series, metrics }
+        let plans = Plans::new(rules);
+        let series = Arc::new(Series::new(plans.all.clone(), metrics.clone()));
+        let (logs, traces) = plans.programs(&series);
+        Deriving { logs: Arc::new(logs), traces: Arc::new(traces), series, metrics }
     }
 
     /// What pushes the series.

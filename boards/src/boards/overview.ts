@@ -121,7 +121,7 @@ export const overview: Board = {
         [place(14, 9, panels.errorLog()), place(10, 9, panels.failedTraces())],
         [
           place(8, 3, stat("service_starts")),
-          place(8, 3, stat("log_parse_failures")),
+          place(8, 3, stat("log_parse_failures", "mimir")),
           place(8, 3, stat("trace_completeness")),
         ],
       ],

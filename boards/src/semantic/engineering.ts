@@ -80,12 +80,17 @@ export const ENGINEERING: Metric[] = [
     unit: "percentunit",
     decimals: 2,
     definition: "Lines of the container's log without fields ÷ all its lines",
-    source: "ClickHouse `otel_logs`",
+    source: "`menu_log_lines_total` in Mimir, or ClickHouse `otel_logs`",
     caveat: "what is not read as fields is in no panel above: a rising share means that all of them lie",
     ifRed: "look at such lines in the log panel: a changed format or a crash's stack trace",
     objective: { better: "lower", amber: 0.001, red: 0.01 },
     sql: sql`SELECT countIf(NOT mapContains(LogAttributes, 'status_code')) / nullIf(count(), 0) AS log_parse_failures FROM otel_logs
       WHERE ${LOG_ROWS} AND mapContains(LogAttributes, 'log.iostream')`,
+    promql: `${orZero(
+      `sum(increase(menu_log_lines_total{${SERVICE},parsed="false"}[$__range]))`,
+      `sum(increase(menu_log_lines_total{${SERVICE}}[$__range]))`,
+    )} / sum(increase(menu_log_lines_total{${SERVICE}}[$__range]))`,
+    difference: { share: 0.5, why: "of few such lines one more or less is a large share" },
   },
   {
     id: "trace_completeness",

@@ -9,5 +9,6 @@ mod kubernetes;
 mod offline;
 mod refused;
 mod requests;
+mod runbook;
 mod spool;
 mod support;

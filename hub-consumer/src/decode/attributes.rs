@@ -148,10 +148,10 @@ impl OpenMap<'_> {
         Ok(())
     }
 
-    /// Adds one attribute; it replaces an earlier one of the same key.
+    /// Adds one attribute; it replaces an earlier one of the same key. Returns the key's number in the column.
     #[inline]
-    pub(super) fn put(&mut self, key: &[u8], value: &AnyValue<'_>) -> Result<(), Malformed> {
-        self.key(key);
+    pub(super) fn put(&mut self, key: &[u8], value: &AnyValue<'_>) -> Result<u32, Malformed> {
+        let number = self.key(key);
         let AttributeColumn { values, scratch, .. } = &mut *self.column;
         if let AnyValue::String(text) = value {
             put_string(values, &clean(text));
@@ -160,13 +160,13 @@ impl OpenMap<'_> {
             put_text(scratch, value)?;
             put_string(values, scratch);
         }
-        Ok(())
+        Ok(number)
     }
 
     /// Adds an attribute whose value is a string or number.
     #[inline]
-    pub(super) fn put_scalar(&mut self, key: &[u8], value: &AnyValue<'_>) {
-        self.put(key, value).expect("a scalar holds nothing that could be malformed");
+    pub(super) fn put_scalar(&mut self, key: &[u8], value: &AnyValue<'_>) -> u32 {
+        self.put(key, value).expect("a scalar holds nothing that could be malformed")
     }
 
     /// Adds an attribute of our own.
@@ -197,7 +197,7 @@ impl OpenMap<'_> {
     }
 
     #[inline]
-    fn key(&mut self, key: &[u8]) {
+    fn key(&mut self, key: &[u8]) -> u32 {
         let AttributeColumn { dictionary, keys, last_at, expected, .. } = &mut *self.column;
         let position = keys.len() - self.first_key;
         let number = match expected.get(position) {
@@ -223,6 +223,7 @@ impl OpenMap<'_> {
             None => last_at.extend(iter::repeat_n(at, number as usize + 1 - last_at.len())),
         }
         keys.push(number);
+        number
     }
 
     /// Keeps, of every key, the value that came last.

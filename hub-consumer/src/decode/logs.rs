@@ -78,8 +78,8 @@ impl LogRows {
     ) -> Result<(), Malformed> {
         let mut map = self.attributes.open();
         let plain = plain::read(bytes, |key, value| {
-            watch.see(key, &value);
-            map.put_scalar(key, &value);
+            let number = map.put_scalar(key, &value);
+            watch.see(number, key, &value);
         });
         let record = match plain {
             Some(record) => record,
@@ -89,8 +89,7 @@ impl LogRows {
                 let record = LogRecord::parse(bytes)?;
                 for attribute in record.attributes() {
                     let KeyValue { key, value } = attribute?;
-                    watch.see(key, &value);
-                    map.put(key, &value)?;
+                    watch.see(map.put(key, &value)?, key, &value);
                 }
                 record.into()
             }

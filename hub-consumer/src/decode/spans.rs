@@ -125,8 +125,7 @@ impl SpanRows {
         let mut map = self.attributes.open();
         for attribute in span.attributes() {
             let KeyValue { key, value } = attribute?;
-            watch.see(key, &value);
-            map.put(key, &value)?;
+            watch.see(map.put(key, &value)?, key, &value);
         }
         if let Some(original) = time.original {
             map.put_text(ORIGINAL_TIMESTAMP, &original.to_string());

@@ -1,21 +1,17 @@
 //! The attributes that rules look at, by number, and those of one record.
 
-use super::{rules::MOST_ATTRIBUTES, scalar::Scalar};
+use super::{
+    rules::{MOST_ATTRIBUTES, PARSE_ERROR},
+    scalar::Scalar,
+};
 
-/// Keys that are looked for.
+/// Keys that are looked for, in byte order.
 #[derive(Debug)]
 pub(super) struct Keys {
     names: Vec<Box<[u8]>>,
-    /// By [`cell`], the first key there; nearly all cells are empty, so that other keys cost one look.
-    cells: Box<[u8; CELLS]>,
-    /// By key, the next one of its cell.
-    next: Vec<u8>,
     /// Of the attribute that says that a line was no JSON, if it is looked for.
     pub(super) parse_error: Option<usize>,
 }
-
-const CELLS: usize = 256;
-const NONE: u8 = u8::MAX;
 
 impl Keys {
     /// These, each once.
@@ -24,39 +20,19 @@ impl Keys {
         names.sort_unstable();
         names.dedup();
         assert!(names.len() <= MOST_ATTRIBUTES, "attributes are bounded when rules are read");
-        let mut cells = Box::new([NONE; CELLS]);
-        let next = names
-            .iter()
-            .enumerate()
-            .map(|(number, name)| std::mem::replace(&mut cells[cell(name)], number as u8));
-        let next = next.collect();
-        let parse_error = names.iter().position(|name| **name == *super::rules::PARSE_ERROR);
-        Keys { names, cells, next, parse_error }
+        let parse_error = names.iter().position(|name| **name == *PARSE_ERROR);
+        Keys { names, parse_error }
     }
 
     /// The number of a key.
-    #[inline]
     pub(super) fn find(&self, key: &[u8]) -> Option<usize> {
-        let mut number = self.cells[cell(key)];
-        while number != NONE {
-            if *self.names[usize::from(number)] == *key {
-                return Some(usize::from(number));
-            }
-            number = self.next[usize::from(number)];
-        }
-        None
+        self.names.binary_search_by(|name| (**name).cmp(key)).ok()
     }
 
     /// The number of a key that is one of them.
     pub(super) fn slot(&self, key: &[u8]) -> usize {
         self.find(key).expect("the keys are those of the rules")
     }
-}
-
-#[inline]
-fn cell(key: &[u8]) -> usize {
-    let (first, last) = (key.first().copied().unwrap_or(0), key.last().copied().unwrap_or(0));
-    (key.len().wrapping_mul(67) ^ usize::from(first) << 2 ^ usize::from(last)) % CELLS
 }
 
 /// What was seen of one record, or of one resource; borrowed from the request.

@@ -21,6 +21,8 @@ const MAX_VALUE: f64 = 1e15;
 pub struct Program {
     pub(super) signal: Signal,
     pub(super) plans: Vec<Arc<Plan>>,
+    /// How the labels of records are found, each once, however many rules have it.
+    pub(super) picks: Vec<Pick>,
     /// Attributes of records that are looked at.
     pub(super) keys: Keys,
     /// The same of resources.
@@ -55,13 +57,28 @@ pub(super) struct LabelPlan {
     /// Where its code stands in the number of a label set, and how wide it is.
     shift: u32,
     bits: u32,
-    is_of_resource: bool,
-    pick: Pick,
+    pick: Found,
+}
+
+/// How a label is found.
+#[derive(Debug)]
+enum Found {
+    /// Once for each resource.
+    OfResource(Pick),
+    /// For each record, by the program's pick of this number.
+    Shared(usize),
+}
+
+/// Codes of the record at hand that were found already: rules share labels.
+#[derive(Debug, Default)]
+pub(super) struct Codes {
+    known: u32,
+    codes: [u32; Self::MOST],
 }
 
 /// How a code is found.
 #[derive(Debug)]
-struct Pick {
+pub(super) struct Pick {
     /// Number of the attribute; a field has none.
     slot: usize,
     choose: Choose,
@@ -73,6 +90,7 @@ struct Pick {
 enum Choose {
     OfField(Field, Vec<u64>),
     Listed(Vec<Literal>, Vec<u64>),
+    Numbers(Vec<f64>, Vec<u64>),
     Mapped(Vec<(Condition, u64)>),
     HttpStatus([u64; HTTP_CLASSES.len()]),
     Capped,
@@ -103,34 +121,70 @@ pub(super) enum Outcome {
     Add { key: Key, bucket: usize, value: f64 },
 }
 
-impl Program {
-    /// The rules of a signal, out of all.
-    pub(super) fn new(signal: Signal, series: &Arc<Series>, rules: &[Rule]) -> Program {
-        let of_signal = || rules.iter().enumerate().filter(|(_, rule)| rule.from == signal);
-        let keys = Keys::new(of_signal().flat_map(|(_, rule)| rule.attribute_keys()));
-        let resource_keys = Keys::new(of_signal().flat_map(|(_, rule)| rule.resource_keys()));
-        let plans = of_signal().map(|(number, _)| Arc::clone(series.plan(number))).collect();
-        Program { signal, plans, keys, resource_keys, series: Arc::clone(series) }
+/// All rules, ready to be applied.
+#[derive(Debug)]
+pub(super) struct Plans {
+    /// In the order of the rules.
+    pub(super) all: Vec<Arc<Plan>>,
+    logs: Parts,
+    traces: Parts,
+}
+
+/// What the rules of a signal have in common.
+#[derive(Debug)]
+struct Parts {
+    keys: Keys,
+    resource_keys: Keys,
+    /// How labels are found, with what they were made of.
+    picks: Vec<(Choice, Pick)>,
+}
+
+impl Plans {
+    /// Of these rules.
+    pub(super) fn new(rules: &[Rule]) -> Plans {
+        let (mut logs, mut traces) = (Parts::new(rules, Signal::Logs), Parts::new(rules, Signal::Traces));
+        let plan = |(number, rule): (usize, &Rule)| {
+            let parts = if rule.from == Signal::Logs { &mut logs } else { &mut traces };
+            Arc::new(Plan::new(number, rule, parts))
+        };
+        let all = rules.iter().enumerate().map(plan).collect();
+        Plans { all, logs, traces }
+    }
+
+    /// The programs of logs and of traces.
+    pub(super) fn programs(self, series: &Arc<Series>) -> (Program, Program) {
+        let Plans { all, logs, traces } = self;
+        let program = |signal, Parts { keys, resource_keys, picks }| Program {
+            signal,
+            plans: all.iter().filter(|plan| plan.rule.from == signal).map(Arc::clone).collect(),
+            picks: picks.into_iter().map(|(_, pick)| pick).collect(),
+            keys,
+            resource_keys,
+            series: Arc::clone(series),
+        };
+        (program(Signal::Logs, logs), program(Signal::Traces, traces))
     }
 }
 
-/// Every rule of both signals, in order.
-pub(super) fn plans(rules: &[Rule]) -> Vec<Arc<Plan>> {
-    let keys_of = |signal: Signal| {
+impl Parts {
+    fn new(rules: &[Rule], signal: Signal) -> Parts {
         let of_signal = || rules.iter().filter(move |rule| rule.from == signal);
         let keys = Keys::new(of_signal().flat_map(Rule::attribute_keys));
-        (keys, Keys::new(of_signal().flat_map(Rule::resource_keys)))
-    };
-    let (logs, traces) = (keys_of(Signal::Logs), keys_of(Signal::Traces));
-    let plan = |(number, rule): (usize, &Rule)| {
-        let (keys, resource_keys) = if rule.from == Signal::Logs { &logs } else { &traces };
-        Arc::new(Plan::new(number, rule, keys, resource_keys))
-    };
-    rules.iter().enumerate().map(plan).collect()
+        Parts { keys, resource_keys: Keys::new(of_signal().flat_map(Rule::resource_keys)), picks: Vec::new() }
+    }
+
+    /// The number of a label's way to be found. Equal ones have equal codes.
+    fn share(&mut self, choice: &Choice, pick: Pick) -> usize {
+        let known = self.picks.iter().position(|(known, _)| known == choice);
+        known.unwrap_or_else(|| {
+            self.picks.push((choice.clone(), pick));
+            self.picks.len() - 1
+        })
+    }
 }
 
 impl Plan {
-    fn new(number: usize, rule: &Rule, keys: &Keys, resource_keys: &Keys) -> Plan {
+    fn new(number: usize, rule: &Rule, parts: &mut Parts) -> Plan {
         let matching = &rule.matching;
         let asked = |conditions: &[(Box<[u8]>, Condition)], keys: &Keys| {
             conditions.iter().map(|(key, condition)| (keys.slot(key), condition.clone())).collect()
@@ -140,22 +194,19 @@ impl Plan {
         for label in &rule.labels {
             let is_of_resource = matches!(label.choice.source, Source::Resource(_));
             let mut words = vec![OTHER.to_owned()];
-            let pick =
-                Pick::new(&label.choice, if is_of_resource { resource_keys } else { keys }, &mut words);
+            let keys = if is_of_resource { &parts.resource_keys } else { &parts.keys };
+            let pick = Pick::new(&label.choice, keys, &mut words);
+            let pick = match is_of_resource {
+                true => Found::OfResource(pick),
+                false => Found::Shared(parts.share(&label.choice, pick)),
+            };
             let cap = if let Values::Capped(max) = label.choice.values { usize::from(max) } else { 0 };
             let bits = usize::BITS - (words.len() + cap).leading_zeros();
-            labels.push(LabelPlan {
-                name: label.name.clone(),
-                words,
-                cap,
-                shift,
-                bits,
-                is_of_resource,
-                pick,
-            });
+            labels.push(LabelPlan { name: label.name.clone(), words, cap, shift, bits, pick });
             shift += bits;
         }
         assert!(shift <= Key::BITS, "labels and their values are bounded when rules are read");
+        let Parts { keys, resource_keys, .. } = parts;
         let any_present = matching.any_present.iter().fold(0, |mask, key| mask | 1 << keys.slot(key));
         let span_kinds = matching.span_kinds.iter().fold(0, |mask, kind| mask | 1 << *kind as u32);
         Plan {
@@ -177,14 +228,15 @@ impl Plan {
             return None;
         }
         let (mut key, mut is_capped) = (0, false);
-        for (number, label) in self.labels.iter().enumerate().filter(|(_, label)| label.is_of_resource) {
-            let code = match (&label.pick.choose, seen.get(label.pick.slot)) {
+        for (number, label) in self.labels.iter().enumerate() {
+            let Found::OfResource(pick) = &label.pick else { continue };
+            let code = match (&pick.choose, seen.get(pick.slot)) {
                 (Choose::Capped, Some(value)) => {
                     let code = series.code_of(self.number, number, value);
                     is_capped |= code == Code::Full;
-                    code.or(label.pick.otherwise)
+                    code.or(pick.otherwise)
                 }
-                _ => label.pick.code(seen, &Item::default()).unwrap_or(label.pick.otherwise),
+                _ => pick.code(seen, &Item::default()).unwrap_or(pick.otherwise),
             };
             key |= code << label.shift;
         }
@@ -193,7 +245,14 @@ impl Plan {
 
     /// What a record adds. `base` is what its resource says of the label set.
     #[inline]
-    pub(super) fn apply(&self, base: Key, seen: &Seen<'_>, item: &Item<'_>) -> Outcome {
+    pub(super) fn apply(
+        &self,
+        base: Key,
+        seen: &Seen<'_>,
+        item: &Item<'_>,
+        picks: &[Pick],
+        codes: &mut Codes,
+    ) -> Outcome {
         let is_number = match self.admits(seen, item) {
             Answer::No => return Outcome::None,
             answer => answer == Answer::Yes,
@@ -207,8 +266,9 @@ impl Plan {
             Ok(None) => return Outcome::None,
         };
         let mut key = base;
-        for label in self.labels.iter().filter(|label| !label.is_of_resource) {
-            match label.pick.code(seen, item) {
+        for label in &self.labels {
+            let Found::Shared(number) = label.pick else { continue };
+            match codes.find(number, || picks[number].code(seen, item)) {
                 Ok(code) => key |= code << label.shift,
                 Err(NotANumber) => return Outcome::Bad,
             }
@@ -241,6 +301,37 @@ impl Plan {
     }
 }
 
+impl Codes {
+    /// What is kept; further labels are looked for each time.
+    const MOST: usize = 32;
+    /// Stands for what is no number.
+    const BAD: u32 = u32::MAX;
+
+    #[inline]
+    pub(super) fn clear(&mut self) {
+        self.known = 0;
+    }
+
+    #[inline]
+    fn find(
+        &mut self,
+        number: usize,
+        find: impl FnOnce() -> Result<u64, NotANumber>,
+    ) -> Result<u64, NotANumber> {
+        if number >= Self::MOST {
+            return find();
+        }
+        if self.known >> number & 1 == 0 {
+            self.codes[number] = find().map_or(Self::BAD, |code| code as u32);
+            self.known |= 1 << number;
+        }
+        match self.codes[number] {
+            Self::BAD => Err(NotANumber),
+            code => Ok(u64::from(code)),
+        }
+    }
+}
+
 impl LabelPlan {
     /// The code of its value in a label set.
     pub(super) fn code_in(&self, key: Key) -> usize {
@@ -262,7 +353,10 @@ impl Pick {
                 Source::Field(field) => Choose::OfField(field, named),
                 Source::Resource(_) | Source::Attribute(_) => Choose::Listed(Vec::new(), named),
             },
-            Values::Listed(literals) => Choose::Listed(literals.clone(), named),
+            Values::Listed(literals) => match literals.iter().map(Literal::number).collect() {
+                Some(numbers) => Choose::Numbers(numbers, named),
+                None => Choose::Listed(literals.clone(), named),
+            },
             Values::Mapped(cases) => {
                 let cases = cases.iter().zip(named);
                 Choose::Mapped(cases.map(|((condition, _), code)| (condition.clone(), code)).collect())
@@ -285,6 +379,9 @@ impl Pick {
         };
         let found = match &self.choose {
             Choose::Listed(literals, codes) => position(literals, value).map(|index| codes[index]),
+            Choose::Numbers(numbers, codes) => value.number().and_then(|given| {
+                numbers.iter().position(|number| *number == given).map(|index| codes[index])
+            }),
             Choose::Mapped(cases) => {
                 let holds = |(condition, _): &&(Condition, u64)| condition.ask(Some(value)) == Answer::Yes;
                 cases.iter().find(holds).map(|(_, code)| *code)

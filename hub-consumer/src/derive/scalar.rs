@@ -76,6 +76,11 @@ impl Literal {
         }
     }
 
+    /// The number, if it is one.
+    pub(super) fn number(&self) -> Option<f64> {
+        if let Literal::Number(number) = self { Some(*number) } else { None }
+    }
+
     #[inline]
     fn is(&self, value: Scalar<'_>) -> bool {
         match self {

@@ -13,8 +13,7 @@ use std::{
 
 use super::{
     metrics::DeriveMetrics,
-    plan::{Key, Plan, plans},
-    rules::Rule,
+    plan::{Key, Plan},
     scalar::Scalar,
     tally::{Counts, Exemplar, Sampled, Tally},
 };
@@ -111,8 +110,7 @@ pub(super) struct Copied {
 
 impl Series {
     /// The series of these rules: none yet.
-    pub(super) fn new(rules: &[Rule], metrics: DeriveMetrics) -> Series {
-        let plans = plans(rules);
+    pub(super) fn new(plans: Vec<Arc<Plan>>, metrics: DeriveMetrics) -> Series {
         let totals = |plan: &Arc<Plan>| Totals {
             width: plan.rule.width(),
             values: vec![Vec::new(); plan.labels.len()],
@@ -120,10 +118,6 @@ impl Series {
         };
         let state = Mutex::new(State { rules: plans.iter().map(totals).collect(), copies: 0 });
         Series { plans, state, metrics }
-    }
-
-    pub(super) fn plan(&self, number: usize) -> &Arc<Plan> {
-        &self.plans[number]
     }
 
     /// Adds what a block has.

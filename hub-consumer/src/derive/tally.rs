@@ -17,7 +17,7 @@ use telemetry_wire::{Malformed, logs::ResourceLogs};
 use super::{
     item::Item,
     keys::Seen,
-    plan::{Key, Outcome, Plan, Program},
+    plan::{Codes, Key, Outcome, Plan, Program},
     scalar::Scalar,
 };
 
@@ -31,6 +31,12 @@ pub struct Tally {
     /// Log records or spans.
     pub(super) items: u64,
     sets: Sets,
+    /// By the number of a key in the block, the number of the attribute that is looked at; only of keys that were seen.
+    slots: Vec<u8>,
+    /// The labels of the record at hand.
+    codes: Codes,
+    /// Something was left out or sent to `other` in the record at hand.
+    is_marked: bool,
     /// Cells that hold something staged.
     touched: Vec<At>,
     /// Of these, what the records before the last one have.
@@ -119,6 +125,9 @@ impl Tally {
             exemplars: Vec::new(),
             items: 0,
             sets: Sets::default(),
+            slots: Vec::new(),
+            codes: Codes::default(),
+            is_marked: false,
             touched: Vec::new(),
             kept_exemplars: 0,
             kept_resources: 0,
@@ -140,9 +149,11 @@ impl Tally {
         for At { plan, cell } in self.touched.drain(..) {
             self.counts[plan as usize].cells[cell as usize].keep();
         }
-        for counts in &mut self.counts {
-            counts.bad.keep();
-            counts.overflowed.keep();
+        if std::mem::take(&mut self.is_marked) {
+            for counts in &mut self.counts {
+                counts.bad.keep();
+                counts.overflowed.keep();
+            }
         }
         self.items += items as u64;
         self.kept_exemplars = self.exemplars.len();
@@ -161,8 +172,36 @@ impl Tally {
             counts.bad.staged = 0;
             counts.overflowed.staged = 0;
         }
+        self.is_marked = false;
         self.sets.of_resource.truncate(self.kept_resources);
+        // The block gives the numbers of its keys to others.
+        self.slots.clear();
     }
+
+    /// The number by which an attribute is looked at, if it is. `number` is that of its key in the block.
+    #[inline]
+    pub(super) fn slot_of(&mut self, number: u32, key: &[u8]) -> Option<usize> {
+        let slot = match self.slots.get(number as usize) {
+            Some(slot) if *slot != Self::UNSEEN => *slot,
+            _ => self.find_slot(number as usize, key),
+        };
+        (slot != Self::OTHER).then_some(usize::from(slot))
+    }
+
+    #[cold]
+    fn find_slot(&mut self, number: usize, key: &[u8]) -> u8 {
+        if self.slots.len() <= number {
+            self.slots.resize(number + 1, Self::UNSEEN);
+        }
+        let slot = self.program.keys.find(key).map_or(Self::OTHER, |slot| slot as u8);
+        self.slots[number] = slot;
+        slot
+    }
+
+    /// In [`Tally::slots`]: no rule looks at the key.
+    const OTHER: u8 = u8::MAX;
+    /// In [`Tally::slots`]: the key was not looked for yet.
+    const UNSEEN: u8 = u8::MAX - 1;
 
     /// The set of rules for the resource with this number in the block; `None` when there are none.
     pub(super) fn set_of(&mut self, number: u32, group: &ResourceLogs<'_>) -> Result<Option<u32>, Malformed> {
@@ -202,15 +241,22 @@ impl Tally {
     /// Counts a log record or span of a resource with these rules.
     #[inline]
     pub(super) fn item(&mut self, set: u32, seen: &Seen<'_>, item: &Item<'_>) {
-        let Tally { program, counts, exemplars, touched, sets, .. } = self;
+        let Tally { program, counts, exemplars, touched, sets, codes, is_marked, .. } = self;
+        codes.clear();
         for active in &sets.list[set as usize] {
             let (plan, counts) = (&program.plans[active.plan as usize], &mut counts[active.plan as usize]);
-            match plan.apply(active.base, seen, item) {
+            match plan.apply(active.base, seen, item, &program.picks, codes) {
                 Outcome::None => {}
-                Outcome::Bad => counts.bad.staged += 1,
+                Outcome::Bad => {
+                    counts.bad.staged += 1;
+                    *is_marked = true;
+                }
                 Outcome::Add { key, bucket, value } => {
-                    counts.overflowed.staged += u64::from(active.is_capped);
-                    let first = counts.first_cell(key, plan);
+                    let (first, is_own) = counts.first_cell(key, plan);
+                    if active.is_capped || !is_own {
+                        counts.overflowed.staged += 1;
+                        *is_marked = true;
+                    }
                     let at = At { plan: active.plan, cell: first + bucket as u32 };
                     let cell = &mut counts.cells[at.cell as usize];
                     if cell.staged == 0 {
@@ -232,26 +278,25 @@ impl Tally {
 }
 
 impl Counts {
-    /// The first cell of a label set.
+    /// The first cell of a label set, and whether it is its own and not that of all others.
     #[inline]
-    fn first_cell(&mut self, key: Key, plan: &Plan) -> u32 {
+    fn first_cell(&mut self, key: Key, plan: &Plan) -> (u32, bool) {
         match self.index.get(&key) {
-            Some(first) => *first,
+            Some(first) => (*first, true),
             None => self.add_cells(key, plan),
         }
     }
 
     #[cold]
-    fn add_cells(&mut self, key: Key, plan: &Plan) -> u32 {
+    fn add_cells(&mut self, key: Key, plan: &Plan) -> (u32, bool) {
         if key != 0 && self.index.len() > plan.rule.max_series {
-            self.overflowed.staged += 1;
-            return self.first_cell(0, plan);
+            return (self.first_cell(0, plan).0, false);
         }
         let first = self.cells.len() as u32;
         self.keys.push(key);
         self.cells.resize(self.cells.len() + plan.rule.width(), Cell::default());
         self.index.insert(key, first);
-        first
+        (first, true)
     }
 }
 

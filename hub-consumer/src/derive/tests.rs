@@ -9,12 +9,12 @@ use opentelemetry_proto::tonic::{
     resource::v1::Resource,
     trace::v1::{ResourceSpans, ScopeSpans, Span, Status},
 };
-use proptest::prelude::*;
 use prost::Message as _;
-use telemetry_wire::fixtures::menu::{Answer, Menu};
 
 use super::*;
 use crate::decode::{Block, DecodeSettings, LogRows, Rows, Source, SpanRows};
+
+mod totals;
 
 /// By name and labels, the count of every bucket.
 type Counted = BTreeMap<String, Vec<u64>>;
@@ -378,141 +378,4 @@ fn spans_are_measured_by_kind_route_and_status() {
         copy.rules[5].list.iter().find(|series| series.buckets[19] == 1).expect("20 s is above all bounds");
     assert_eq!((slow.sum, slow.exemplars[0].value), (20.0, 20.0));
     assert_eq!((slow.exemplars[0].trace_id, slow.exemplars[0].span_id), ([7; 16], [9; 8]));
-}
-
-#[test]
-fn a_label_takes_so_many_values_as_they_come_and_then_others() {
-    let deriving =
-        deriving(&counter("labels: {service: {resource: service.name, max: 2, otherwise: unknown}}"));
-    let of = |service: &str| logs_of(service, vec![log(Vec::new())]);
-    let long = "x".repeat(10_000);
-    for service in ["a", "b", "c", "a", "other", "", &long, "unknown"] {
-        count::<LogRows>(&deriving, Signal::Logs, &[of(service)]);
-    }
-    let series = |service: &str, count| (format!("n_total{{service={service}}}"), vec![count]);
-    let expected = [series("a", 2), series("b", 1), series("other", 3), series("unknown", 2)];
-    assert_eq!(counted(&deriving), expected.into());
-    assert_eq!(deriving.metrics.overflows_of("n_total"), 2, "`c` and the long one; `other` is a name as any");
-}
-
-#[test]
-fn a_rule_makes_so_many_series_and_one_more_for_the_rest() {
-    let rule = counter("max_series: 2, labels: {a: {attribute: a, one_of: [1, 2, 3, 4, 5]}}");
-    let record = |value| log(vec![attribute("a", Value::IntValue(value))]);
-    let deriving = deriving(&rule);
-    count::<LogRows>(&deriving, Signal::Logs, &[logs_of("s", vec![record(1), record(2)])]);
-    count::<LogRows>(&deriving, Signal::Logs, &[logs_of("s", (1..=5).map(record).collect())]);
-    let series = |value: &str, count| (format!("n_total{{a={value}}}"), vec![count]);
-    assert_eq!(counted(&deriving), [series("1", 2), series("2", 2), series("other", 3)].into());
-    assert_eq!(deriving.metrics.overflows_of("n_total"), 3);
-    assert_eq!(deriving.metrics.series_of("n_total"), 3);
-}
-
-#[test]
-fn a_record_that_cannot_be_decoded_adds_nothing() {
-    let deriving = shipped();
-    let mut menu = Menu::new(3);
-    let (first, second) = (menu.lines(5).encode_to_vec(), menu.lines(5).encode_to_vec());
-    let others = logs_of("menu-api", vec![line("/health", Value::IntValue(200))]);
-    let mut block = block::<LogRows>(&deriving, Signal::Logs);
-    block.push(&first, source(0)).unwrap();
-    for cut in (1..second.len()).rev().step_by(7) {
-        let mut damaged = others.clone();
-        damaged.extend_from_slice(&second[..cut]);
-        if block.push(&damaged, source(1)).is_ok() {
-            // What is left is a request as any; it would count.
-            continue;
-        }
-    }
-    let pushed = block.rows();
-    block.push(&others, source(2)).unwrap();
-    let tally = block.take_tally().unwrap();
-    assert_eq!(tally.items as usize, pushed + 1);
-    tally.count();
-    assert_eq!(total(&deriving, "menu_log_lines_total"), pushed as u64 + 1);
-    // The number of a resource that was rolled back is given to the next.
-    let of_other = counted(&deriving);
-    let of_other = of_other.keys().filter(|name| name.contains("service=menu-api")).count();
-    assert!(of_other > 0);
-}
-
-#[test]
-fn every_bucket_has_the_first_exemplar_of_a_block_and_the_latest_block_wins() {
-    let deriving = shipped();
-    let of = |trace: u8| {
-        let mut line = line("/api/menu", Value::IntValue(200));
-        line.trace_id = vec![trace; 16];
-        line
-    };
-    let traces = |deriving: &Deriving| -> Vec<u8> {
-        let copy = deriving.series.copy();
-        let exemplars = copy.rules[1].list.iter().flat_map(|series| &series.exemplars);
-        exemplars.map(|exemplar| exemplar.trace_id[0]).collect()
-    };
-    count::<LogRows>(&deriving, Signal::Logs, &[logs_of("mock-service", vec![of(0), of(1), of(2)])]);
-    assert_eq!(traces(&deriving), [1], "an id of zeros is none");
-    count::<LogRows>(&deriving, Signal::Logs, &[logs_of("mock-service", vec![of(3)])]);
-    let copy = deriving.series.copy();
-    count::<LogRows>(&deriving, Signal::Logs, &[logs_of("mock-service", vec![line("/health", text("200"))])]);
-    assert_eq!(traces(&deriving), [3]);
-    deriving.series.pushed(&copy);
-    assert_eq!(traces(&deriving), [] as [u8; 0], "what was pushed is not sent again");
-}
-
-/// What the shipped rules make of answers, counted plainly.
-fn expected(answers: &[Answer]) -> Counted {
-    let bounds = [
-        0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,
-        0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
-    ];
-    let mut counted = Counted::new();
-    let mut add = |name: String, bucket: usize, buckets: usize| {
-        counted.entry(name).or_insert_with(|| vec![0; buckets])[bucket] += 1;
-    };
-    for Answer { route, status, duration_ms, error, .. } in answers {
-        let class = format!("{}xx", status / 100);
-        let of_route = format!("route={route},service=mock-service");
-        add(format!("menu_requests_total{{{of_route},status={status},status_class={class}}}"), 0, 1);
-        let bucket = bounds.iter().filter(|bound| **bound < duration_ms * 0.001).count();
-        add(format!("menu_request_duration_seconds{{{of_route},status_class={class}}}"), bucket, 20);
-        if let Some(error) = error {
-            add(format!("menu_failures_total{{error={error},{of_route}}}"), 0, 1);
-        }
-        add("menu_log_lines_total{parsed=true,service=mock-service}".to_owned(), 0, 1);
-    }
-    counted
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
-
-    /// However records are put into requests and blocks, and whatever poison lies between.
-    #[test]
-    fn totals_are_those_of_plain_counting_whatever_the_division(
-        seed in any::<u64>(),
-        requests in prop::collection::vec((1_usize..40, any::<bool>(), any::<bool>()), 1..20),
-    ) {
-        let deriving = shipped();
-        let mut menu = Menu::new(seed);
-        let mut answers = Vec::new();
-        let mut block = block::<LogRows>(&deriving, Signal::Logs);
-        for (number, (lines, poisoned, ends)) in requests.into_iter().enumerate() {
-            let of_request: Vec<Answer> = (0..lines).map(|_| menu.answer()).collect();
-            let records = of_request.iter().map(|answer| menu.line(answer)).collect();
-            let mut request = telemetry_wire::fixtures::menu::request_of(records).encode_to_vec();
-            if poisoned {
-                request.extend_from_slice(b"\x0a\xff");
-                prop_assert!(block.push(&request, source(number)).is_err());
-            } else {
-                block.push(&request, source(number)).unwrap();
-                answers.extend(of_request);
-            }
-            if ends {
-                block.take_tally().unwrap().count();
-                block.clear();
-            }
-        }
-        block.take_tally().unwrap().count();
-        prop_assert_eq!(counted(&deriving), expected(&answers));
-    }
 }

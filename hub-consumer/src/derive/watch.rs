@@ -27,14 +27,14 @@ impl<'t, 'r> Watch<'t, 'r> {
         Ok(())
     }
 
-    /// An attribute of the record at hand.
+    /// An attribute of the record at hand, and the number of its key in the block.
     #[inline]
-    pub(crate) fn see(&mut self, key: &[u8], value: &AnyValue<'r>) {
-        if let Some(tally) = &self.tally
-            && self.set.is_some()
-            && let Some(number) = tally.program.keys.find(key)
+    pub(crate) fn see(&mut self, number: u32, key: &[u8], value: &AnyValue<'r>) {
+        if self.set.is_some()
+            && let Some(tally) = &mut self.tally
+            && let Some(slot) = tally.slot_of(number, key)
         {
-            self.seen.note(number, Scalar::of(value));
+            self.seen.note(slot, Scalar::of(value));
         }
     }
 

@@ -9,6 +9,7 @@ mod database;
 mod decode;
 mod derive;
 mod derive_counting;
+mod derive_push;
 mod doctor;
 mod exactly_once;
 mod insert;

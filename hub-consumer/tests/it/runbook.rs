@@ -1,4 +1,4 @@
-//! Every command of `docs/runbook.md`, run in the situation that it is for.
+//! Every command of `docs/runbook.md`, run in the situation that it is for; of the alerts' pages, whether the hub takes them.
 
 use std::{
     collections::VecDeque,
@@ -43,8 +43,7 @@ impl Section {
 
     fn with(heading: &'static str, line: Line, database: Database, more: String) -> Section {
         let text = sections().into_iter().find(|(of, _)| *of == heading).expect("the book has the section").1;
-        let blocks = text.split("```sh\n").skip(1).filter_map(|block| block.split_once("```"));
-        let commands = blocks.flat_map(|(block, _)| block.lines()).collect();
+        let commands = commands(text).collect();
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("hub.yaml"), line.yaml(&database.config, &more)).unwrap();
         let url = database.config.http.url().to_string();
@@ -73,12 +72,9 @@ impl Section {
     fn next(&mut self, begins: &str) -> Command {
         let command = self.commands.pop_front().unwrap_or_else(|| panic!("{} has no {begins}", self.heading));
         assert!(command.starts_with(begins), "{}: {command} is not {begins}", self.heading);
-        let program = std::path::Path::new(env!("CARGO_BIN_EXE_hub-consumer"));
-        let path = format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap());
-        let mut shell = Command::new("sh");
-        // As the shell's own process, so that a signal meets it.
-        shell.args(["-c", &format!("exec {command}")]).current_dir(self.folder.path());
-        shell.env("PATH", path).envs(self.variables.iter().map(|(name, value)| (name, value)));
+        let mut shell = shell(command);
+        shell.current_dir(self.folder.path());
+        shell.envs(self.variables.iter().map(|(name, value)| (name, value)));
         shell.stdout(Stdio::piped()).stderr(Stdio::piped());
         shell
     }
@@ -107,9 +103,40 @@ impl Section {
     }
 }
 
-/// Headings of the book with their text.
+/// A shell that becomes the command, so that a signal meets that.
+fn shell(command: &str) -> Command {
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_hub-consumer"));
+    let path = format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap());
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("exec {command}")]).env("PATH", path);
+    shell
+}
+
+/// The part of situations, and that of alerts.
+fn parts() -> (&'static str, &'static str) {
+    BOOK.split_once("\n# Alerts\n").expect("the book has a part of alerts")
+}
+
+/// Headings of situations with their text.
 fn sections() -> Vec<(&'static str, &'static str)> {
-    BOOK.split("\n## ").skip(1).map(|section| section.split_once('\n').unwrap()).collect()
+    parts().0.split("\n## ").skip(1).map(|section| section.split_once('\n').unwrap()).collect()
+}
+
+fn commands(text: &'static str) -> impl Iterator<Item = &'static str> {
+    let blocks = text.split("```sh\n").skip(1).filter_map(|block| block.split_once("```"));
+    blocks.flat_map(|(block, _)| block.lines())
+}
+
+#[test]
+fn every_hub_command_of_an_alert_is_one_that_the_hub_takes() {
+    let of_the_hub: Vec<_> =
+        commands(parts().1).filter(|command| command.starts_with("hub-consumer ")).collect();
+    assert!(of_the_hub.len() > 10, "{of_the_hub:?}");
+    for command in of_the_hub {
+        // What stands before it is looked at first, and an option that is not known is an error.
+        let output = shell(&format!("{command} --help")).output().unwrap();
+        assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

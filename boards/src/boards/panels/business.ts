@@ -93,14 +93,14 @@ export const viewsByCategory = () => viewsBy("category", "Views by category");
 export function unservedIds() {
   const meaning: Meaning = {
     title: "Unknown ids",
-    definition: "Ids that were asked for and do not exist, most often first",
+    definition: "Ids that were asked for in the last hour of the range and do not exist, most often first",
     source: "request lines of the log, ClickHouse `otel_logs`",
     caveat: "a visitor's text, cut to 60 characters; may be bots",
     ifRed: "one id often: a stale link or a removed dish. Many ids once each: somebody is trying",
   };
   const query = sql`
     SELECT leftUTF8(LogAttributes['menu_item_id'], 60) AS "Id", count() AS "Requests" FROM otel_logs
-    WHERE ${LOG_ROWS} AND menu_route = ${ITEM} AND menu_status = 404 GROUP BY "Id" ORDER BY "Requests" DESC, "Id" LIMIT 20`;
+    WHERE ${LOG_ROWS} AND Timestamp > $__toTime - INTERVAL 1 HOUR AND menu_route = ${ITEM} AND menu_status = 404 GROUP BY "Id" ORDER BY "Requests" DESC, "Id" LIMIT 20`;
   return table(meaning, ch(query), CLICKHOUSE).overrideByName("Requests", [property("custom.width", 80)]).overrideByName("Id", [property("custom.minWidth", 70)]);
 }
 

@@ -2,12 +2,12 @@
 
 /** One stretch of a series: it begins where the one before ends, and lasts to a time, that included, or to the scene's end. */
 export type Piece = { until?: string } & (
-  | { does: "grow"; perSecond: number }
-  | { does: "be"; value: number }
+  | { does: 'grow'; perSecond: number }
+  | { does: 'be'; value: number }
   /** There are no samples, as of a process that was killed. */
-  | { does: "miss" }
+  | { does: 'miss' }
   /** It ends as a scraper, or a process that ends in order, notes it. */
-  | { does: "end" }
+  | { does: 'end' }
 );
 
 export type Plan = Piece[];
@@ -15,16 +15,16 @@ export type Plan = Piece[];
 const lasting = (until: string | undefined) => (until === undefined ? {} : { until });
 
 /** Changes evenly. */
-export const grow = (perSecond: number, until?: string): Piece => ({ does: "grow", perSecond, ...lasting(until) });
+export const grow = (perSecond: number, until?: string): Piece => ({ does: 'grow', perSecond, ...lasting(until) });
 
 /** Has this value. */
-export const be = (value: number, until?: string): Piece => ({ does: "be", value, ...lasting(until) });
+export const be = (value: number, until?: string): Piece => ({ does: 'be', value, ...lasting(until) });
 
 /** Has no samples. */
-export const miss = (until?: string): Piece => ({ does: "miss", ...lasting(until) });
+export const miss = (until?: string): Piece => ({ does: 'miss', ...lasting(until) });
 
 /** Is ended. */
-export const end = (until?: string): Piece => ({ does: "end", ...lasting(until) });
+export const end = (until?: string): Piece => ({ does: 'end', ...lasting(until) });
 
 /** Has 0 for a minute before this time, as the hub's derived series begin, and goes on so. */
 export const begins = (at: string, ...pieces: Plan): Plan => [miss(clock(seconds(at) - 60)), be(0, at), ...pieces];
@@ -45,9 +45,9 @@ export function steps(from: string, to: string, every: string, start = 0): Plan 
 export const scaled = (plan: Plan, share: number): Plan =>
   plan.map((piece) => {
     switch (piece.does) {
-      case "grow":
+      case 'grow':
         return { ...piece, perSecond: piece.perSecond * share };
-      case "be":
+      case 'be':
         return { ...piece, value: piece.value * share };
       default:
         return piece;
@@ -87,35 +87,35 @@ export function notation(plan: Plan, interval: number, length: number): string {
   for (const piece of plan) {
     const until = piece.until === undefined ? length : Math.min(seconds(piece.until), length);
     const count = Math.floor(until / interval) - next + 1;
-    if (piece.does === "be") {
+    if (piece.does === 'be') {
       value = piece.value;
     }
     if (count > 0) {
       switch (piece.does) {
-        case "grow":
+        case 'grow':
           parts.push(run(value + piece.perSecond * (next * interval - begin), piece.perSecond * interval, count));
           break;
-        case "be":
+        case 'be':
           parts.push(run(value, 0, count));
           break;
-        case "miss":
+        case 'miss':
           parts.push(`_x${count}`);
           break;
-        case "end":
-          parts.push(...(isEnded ? [`_x${count}`] : ["stale", ...(count > 1 ? [`_x${count - 1}`] : [])]));
+        case 'end':
+          parts.push(...(isEnded ? [`_x${count}`] : ['stale', ...(count > 1 ? [`_x${count - 1}`] : [])]));
       }
       next += count;
-      isEnded = piece.does === "end";
+      isEnded = piece.does === 'end';
     }
-    value = piece.does === "grow" ? value + piece.perSecond * (until - begin) : piece.does === "be" ? value : 0;
+    value = piece.does === 'grow' ? value + piece.perSecond * (until - begin) : piece.does === 'be' ? value : 0;
     begin = Math.max(begin, until);
   }
-  return parts.join(" ");
+  return parts.join(' ');
 }
 
 /** Samples from a value on, each by `step` above the one before. */
 function run(value: number, step: number, count: number): string {
-  const change = step === 0 ? "" : step > 0 ? `+${plain(step)}` : `-${plain(-step)}`;
+  const change = step === 0 ? '' : step > 0 ? `+${plain(step)}` : `-${plain(-step)}`;
   return count === 1 ? plain(value) : `${plain(value)}${change}x${count - 1}`;
 }
 
@@ -127,10 +127,10 @@ const UNITS: Record<string, number> = { d: 86_400, h: 3600, m: 60, s: 1 };
 /** Seconds of a duration such as `1h30m`. */
 export function seconds(duration: string): number {
   const parts = [...duration.matchAll(/(\d+)([dhms])/g)];
-  if (parts.map(([text]) => text).join("") !== duration || duration === "") {
+  if (parts.map(([text]) => text).join('') !== duration || duration === '') {
     throw new Error(`"${duration}" is no duration such as 1h30m`);
   }
-  return parts.reduce((sum, [, count, unit]) => sum + Number(count) * (UNITS[unit ?? ""] ?? 0), 0);
+  return parts.reduce((sum, [, count, unit]) => sum + Number(count) * (UNITS[unit ?? ''] ?? 0), 0);
 }
 
 /** The duration of so many seconds. */

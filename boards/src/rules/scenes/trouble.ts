@@ -1,9 +1,9 @@
 /** How series look while something that carries them stands still. The trouble of a scene begins at {@link ONSET}. */
-import { be, clock, end, grow, seconds, type Plan } from "./plan.ts";
-import type { Series } from "./types.ts";
-import { hubs, menu, type Deriver, type Hub, type PartitionPlans, type Signal } from "./world.ts";
+import { be, clock, end, grow, seconds, type Plan } from './plan.ts';
+import type { Series } from './types.ts';
+import { hubs, menu, type Deriver, type Hub, type PartitionPlans, type Signal } from './world.ts';
 
-export const ONSET = "40m";
+export const ONSET = '40m';
 
 /** A time after the onset. */
 export const after = (duration: string) => clock(seconds(ONSET) + seconds(duration));
@@ -40,6 +40,6 @@ export function stands(until?: string): Partial<PartitionPlans> {
     seconds: [be(0.5, ONSET), grow(1, ...lasting), ...then(0.5)],
     drain: [be(0, ONSET), end(...lasting), ...then(0)],
     headRoom: [be(3_000_000, ONSET), grow(-1, ...lasting), ...then(3_000_000)],
-    stuck: [be(0, after("30s")), be(1, ...lasting), ...then(0)],
+    stuck: [be(0, after('30s')), be(1, ...lasting), ...then(0)],
   };
 }

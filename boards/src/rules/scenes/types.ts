@@ -1,5 +1,5 @@
 /** A scene: what happens, told in series, and which alerts fire at which moments of it. */
-import type { Plan } from "./plan.ts";
+import type { Plan } from './plan.ts';
 
 export interface Series {
   name: string;
@@ -32,7 +32,7 @@ export interface Scene {
   /** How long it lasts. */
   length: string;
   /** From one sample to the next, and from one evaluation to the next: as in the demo, as in production, or for scenes of days. */
-  interval: "10s" | "1m" | "5m";
+  interval: '10s' | '1m' | '5m';
   series: Series[];
   /** In ascending order. What fires at none of them fires never. */
   moments: Moment[];

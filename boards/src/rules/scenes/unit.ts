@@ -1,6 +1,6 @@
 /** A scene as a unit test of promtool. */
-import { notation, seconds } from "./plan.ts";
-import type { Alerts, Moment, Saying, Scene, Series } from "./types.ts";
+import { notation, seconds } from './plan.ts';
+import type { Alerts, Moment, Saying, Scene, Series } from './types.ts';
 
 /** What an alert of a rule file says besides its labels. */
 export type Annotations = Record<string, Record<string, string>>;
@@ -9,7 +9,13 @@ export type Annotations = Record<string, Record<string, string>>;
 const WATCHDOG: Alerts = { Watchdog: 1 };
 
 /** The file, in JSON, which is YAML. `ruleFiles` are absolute; `annotations` are those of the rules. */
-export function unitTest(scene: Scene, ruleFiles: string[], groups: string[], annotations: Annotations, evaluated?: "1m"): string {
+export function unitTest(
+  scene: Scene,
+  ruleFiles: string[],
+  groups: string[],
+  annotations: Annotations,
+  evaluated?: '1m',
+): string {
   const { interval } = scene;
   const moments = evaluated === undefined ? scene.moments : (scene.everyMinute ?? []);
   return JSON.stringify({
@@ -35,7 +41,7 @@ export function unitTest(scene: Scene, ruleFiles: string[], groups: string[], an
 function selector({ name, labels }: Series): string {
   return `${name}{${Object.entries(labels)
     .map(([label, value]) => `${label}=${JSON.stringify(value)}`)
-    .join(",")}}`;
+    .join(',')}}`;
 }
 
 function atMoment({ at, firing, pending }: Moment) {
@@ -44,12 +50,12 @@ function atMoment({ at, firing, pending }: Moment) {
     eval_time: at,
     exp_samples: samples(alerts),
   });
-  return [test("firing", { ...firing, ...WATCHDOG }), ...(pending === undefined ? [] : [test("pending", pending)])];
+  return [test('firing', { ...firing, ...WATCHDOG }), ...(pending === undefined ? [] : [test('pending', pending)])];
 }
 
 /** Between the moments nothing else has fired, however shortly. */
 function ever(scene: Scene, moments: Moment[]) {
-  const names = [...new Set(["Watchdog", ...moments.flatMap(({ firing }) => Object.keys(firing))])];
+  const names = [...new Set(['Watchdog', ...moments.flatMap(({ firing }) => Object.keys(firing))])];
   return {
     expr: `group by (alertname) (last_over_time(ALERTS{alertstate="firing"}[${scene.length}]))`,
     eval_time: scene.length,
@@ -69,7 +75,10 @@ function said(sayings: Saying[], annotations: Annotations) {
   }
   return [...groups.values()].flatMap((group) => {
     const [first] = group;
-    const alerts = group.map(({ alert, labels, summary }) => ({ exp_labels: labels, exp_annotations: { ...annotations[alert], summary } }));
+    const alerts = group.map(({ alert, labels, summary }) => ({
+      exp_labels: labels,
+      exp_annotations: { ...annotations[alert], summary },
+    }));
     return first === undefined ? [] : [{ alertname: first.alert, eval_time: first.at, exp_alerts: alerts }];
   });
 }
