@@ -7,6 +7,7 @@
 //! What is deliberately not here: anything that looks inside a program. A line is judged from outside, by what its
 //! senders were answered and by what the stores hold.
 
+pub mod boards;
 pub mod clickhouse;
 pub mod drill;
 pub mod faults;
@@ -14,6 +15,7 @@ pub mod line;
 pub mod mimir;
 pub mod pages;
 pub mod process;
+pub mod runtime;
 pub mod scrape;
 pub mod sender;
 

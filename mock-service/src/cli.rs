@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::load::Mix;
+use crate::load::{Mix, Scene};
 
 /// The Menu API of a food delivery platform, and its traffic generator.
 #[derive(Debug, Parser)]
@@ -79,8 +79,12 @@ pub struct LoadArgs {
     #[arg(long)]
     pub seed: Option<u64>,
     /// Weights of the routes: list, item, unknown (no such id), empty (no id), health, missing (no such route)
-    #[arg(long, default_value = "list=60,item=25,unknown=8,empty=1,health=5,missing=1")]
+    #[arg(long, default_value_t)]
     pub mix: Mix,
+    /// A named mix, instead of `--mix`: the traffic that dashboards and alerts are tested with. Failures are the server's: start
+    /// it with the `--failure-rate` that the scene names
+    #[arg(long, conflicts_with = "mix")]
+    pub scene: Option<Scene>,
     /// Time to wait for one answer
     #[arg(long, default_value = "5s", value_parser = duration)]
     pub timeout: Duration,
@@ -90,6 +94,13 @@ pub struct LoadArgs {
     /// Report as JSON instead of a table
     #[arg(long)]
     pub json: bool,
+}
+
+impl LoadArgs {
+    /// What is sent: the scene's mix, else the one that was given.
+    pub(crate) fn mix(&self) -> Mix {
+        self.scene.map_or_else(|| self.mix.clone(), Scene::mix)
+    }
 }
 
 /// Where `serve` listens.
@@ -171,6 +182,20 @@ mod tests {
         let cli = Cli::try_parse_from(["mock-service", "--listen", ":9000"]).unwrap();
         assert!(cli.command.is_none());
         assert_eq!(cli.serve.address(), Listen::EveryInterface { port: 9000 });
+    }
+
+    #[test]
+    fn a_scene_is_a_mix_and_stands_beside_no_other() {
+        let load = |args: &[&str]| Cli::try_parse_from([&["mock-service", "load"], args].concat());
+        let mix = |args: &[&str]| match load(args).unwrap().command {
+            Some(Command::Load(args)) => args.mix(),
+            _ => unreachable!("it was named"),
+        };
+        assert_eq!(mix(&["--scene", "normal"]), mix(&[]));
+        assert_ne!(mix(&["--scene", "hostile-ids"]), mix(&[]));
+        let refused = load(&["--scene", "normal", "--mix", "list=1"]).unwrap_err();
+        assert_eq!(refused.kind(), clap::error::ErrorKind::ArgumentConflict);
+        assert!(load(&["--scene", "quiet"]).is_err());
     }
 
     #[test]

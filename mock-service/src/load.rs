@@ -12,6 +12,7 @@ mod client;
 mod latency;
 mod mix;
 mod report;
+mod scene;
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -27,6 +28,7 @@ use tokio::time::Instant;
 use self::client::{Client, Observation};
 pub use self::mix::{Mix, MixError, Route};
 use self::report::{Record, Report};
+pub use self::scene::Scene;
 use crate::cli::LoadArgs;
 use crate::telemetry::{Signal, Telemetry};
 
@@ -63,6 +65,7 @@ async fn send(
     let mut draws = StdRng::seed_from_u64(seed);
     let mut record = Record::default();
     let mut in_flight: JoinSet<Observation> = JoinSet::new();
+    let mix = args.mix();
     let mut stop = std::pin::pin!(stop);
     let start = Instant::now();
     for due in schedule(args.rate, args.duration) {
@@ -75,7 +78,7 @@ async fn send(
         while let Some(done) = in_flight.try_join_next() {
             record.add(&done.expect("a request task neither panics nor is aborted"));
         }
-        let (route, path) = args.mix.draw(&mut draws);
+        let (route, path) = mix.draw(&mut draws);
         if in_flight.len() < args.max_in_flight.get() {
             let client = Arc::clone(&client);
             in_flight.spawn(async move { client.request(route, &path, due).await });

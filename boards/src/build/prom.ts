@@ -3,6 +3,9 @@
 /** The chosen services. */
 export const SERVICE = 'service=~"$service"';
 
+/** The routes of menu and items: probes answer fast, and often. */
+export const SERVED = 'route=~"/api/menu.*"';
+
 /** The chosen processes of the pipeline. */
 export const PROCESS = 'job=~"$job",instance=~"$instance"';
 

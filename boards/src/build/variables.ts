@@ -45,13 +45,16 @@ function ofClickHouse(name: string, label: string, query: string): QueryVariable
 export const service = (): Variable =>
   ofClickHouse("service", "Service", "SELECT DISTINCT service FROM menu_requests WHERE $__timeFilter(minute) ORDER BY service LIMIT 100");
 
+/** Grafana quotes quotes and leaves a backslash, which would take the closing quote away: here each is two. */
+const escaped = (column: string) => `replaceAll(${column}, '\\\\', '\\\\\\\\')`;
+
 /** Restaurants of the menu, as of any time, and `unknown` for items that the menu did not have. */
 export const restaurant = (): Variable =>
-  ofClickHouse("restaurant", "Restaurant", "SELECT DISTINCT restaurant FROM menu_items UNION ALL SELECT 'unknown' LIMIT 1000");
+  ofClickHouse("restaurant", "Restaurant", `SELECT DISTINCT ${escaped("restaurant")} FROM menu_items UNION ALL SELECT 'unknown' LIMIT 1000`);
 
 /** Categories, likewise. */
 export const category = (): Variable =>
-  ofClickHouse("category", "Category", "SELECT DISTINCT category FROM menu_items UNION ALL SELECT 'unknown' LIMIT 1000");
+  ofClickHouse("category", "Category", `SELECT DISTINCT ${escaped("category")} FROM menu_items UNION ALL SELECT 'unknown' LIMIT 1000`);
 
 /** Processes of the pipeline, by a metric that all of them have. */
 export function processes(): Variable[] {

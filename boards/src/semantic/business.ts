@@ -4,18 +4,24 @@ import type { Metric } from "./types.ts";
 const ESTIMATE = "an estimate: the Menu API takes no orders, so the order rate is an assumption of yours, a variable of this board";
 const JOINED = "request lines of the log joined with the menu as of each minute (dictionary `menu`, written by `hub-consumer menu`)";
 
+/** Views of items whose price is known, and that could be ordered. */
+const PRICED = `route = ${ITEM} AND status = 200 AND available AND restaurant != 'unknown'`;
+
+/** What visitors are assumed to order, of what they view. A value that is no number is none. */
+const ORDER_RATE = "toFloat64OrZero('${order_rate:percentencode}') / 100";
+
 /** Item views a menu view leads to, and the price of a viewed item, over the day before the end of the range. */
 export const BASELINE = sql`
   baseline AS (SELECT sumIf(requests, route = ${ITEM} AND status = 200) / nullIf(sumIf(requests, route = ${LIST} AND status = 200), 0) AS view_through,
-    sumIf(requests * price, route = ${ITEM} AND status = 200 AND available) / nullIf(sumIf(requests, route = ${ITEM} AND status = 200 AND available), 0) AS mean_price
+    toFloat64(sumIf(requests * price, ${PRICED})) / nullIf(sumIf(requests, ${PRICED}), 0) AS mean_price
     FROM menu_requests WHERE minute > $__toTime - INTERVAL 24 HOUR AND minute <= $__toTime AND service IN (\${service:singlequote}))`;
 
 /** What a failed menu list costs, at the assumed order rate. */
 export const COST_OF_A_FAILED_LIST =
-  "(SELECT ifNull(view_through * toFloat64(mean_price), 0) FROM baseline) * $order_rate / 100";
+  `(SELECT ifNull(view_through * mean_price, 0) FROM baseline) * ${ORDER_RATE}`;
 
 /** What a view of an item costs that cannot be ordered. */
-export const COST_OF_AN_UNAVAILABLE_VIEW = "toFloat64(price) * $order_rate / 100";
+export const COST_OF_AN_UNAVAILABLE_VIEW = `toFloat64(price) * ${ORDER_RATE}`;
 
 /** What the business asks. Money is in the one currency of the menu. */
 export const BUSINESS: Metric[] = [

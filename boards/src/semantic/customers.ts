@@ -1,5 +1,5 @@
 import { IN_RANGE, ITEM, LIST, REQUESTS, sql } from "../build/sql.ts";
-import { SERVICE, items, lists, orZero } from "../build/prom.ts";
+import { SERVED, SERVICE, items, lists, orZero } from "../build/prom.ts";
 import { AVAILABILITY, BUDGET_DAYS, LATENCY_SECONDS, PIPELINE } from "./slo.ts";
 import type { Metric } from "./types.ts";
 
@@ -79,12 +79,12 @@ export const CUSTOMERS: Metric[] = [
     owner: "Menu team",
     unit: "s",
     decimals: 2,
-    definition: "95 of 100 answers with 2xx took no longer",
+    definition: "95 of 100 answers of menu and items with 2xx took no longer",
     source: "`menu_request_duration_seconds` in Mimir",
     caveat: "interpolated within a bucket; failures answer at once and are left out; no average of percentiles is made",
     ifRed: "click an exemplar: its trace shows which step took the time",
     objective: { better: "lower", amber: LATENCY_SECONDS, red: LATENCY_SECONDS * 5 },
-    promql: `histogram_quantile(0.95, sum by (le) (increase(menu_request_duration_seconds_bucket{${SERVICE},status_class="2xx"}[$__range])))`,
+    promql: `histogram_quantile(0.95, sum by (le) (increase(menu_request_duration_seconds_bucket{${SERVICE},${SERVED},status_class="2xx"}[$__range])))`,
   },
   {
     id: "affected_requests",

@@ -45,7 +45,7 @@ export const ENGINEERING: Metric[] = [
     owner: "SRE",
     unit: "none",
     decimals: 1,
-    definition: `Share of failed lists ÷ ${((1 - AVAILABILITY) * 100).toFixed(1)} %: 1 spends the budget in exactly its 30 days`,
+    definition: `Share of failed lists ÷ ${((1 - AVAILABILITY) * 100).toFixed(1)} %, of the worst service: 1 spends the budget in exactly its 30 days`,
     source: "recording rule `menu:availability_burn:rate5m`, the series that the alerts use",
     caveat: "from few requests it jumps; the alerts also ask for a longer window",
     ifRed: `above ${BURN.fast.factor} for an hour a page is on its way: see *Menu success*`,

@@ -217,7 +217,8 @@ const OVERVIEW: Omit<Mutation, 'board'>[] = [
     rule: 'link-variable',
     what: 'a variable that the other board lacks',
     change: (board) => {
-      panel(board, 'Lag').fieldConfig!.defaults.links![0]!.url = '/d/pipeline-and-lag?${__url_time_range}&var-topic=otlp_logs';
+      panel(board, 'Lag').fieldConfig!.defaults.links![0]!.url =
+        '/d/pipeline-and-lag?${__url_time_range}&var-topic=otlp_logs';
     },
   },
   {
@@ -276,6 +277,12 @@ const OTHERS: Mutation[] = [
     what: 'a backslash ends the quotes',
     board: 'service',
     change: rewrite('Lines', "decodeURLComponent('${search:percentencode}')", '${search:sqlstring}'),
+  },
+  {
+    rule: 'variable-escaped',
+    what: 'an assumption that is a piece of SQL',
+    board: 'business-explorer',
+    change: rewrite('Items', "toFloat64OrZero('${order_rate:percentencode}')", '$order_rate'),
   },
   {
     rule: 'process-matchers',

@@ -51,11 +51,7 @@ export const VARIABLES: Record<string, Rule> = {
     for (const { subject, target } of everyQuery(board)) {
       const sql = sqlOf(target);
       for (const { name, format, before } of sql === undefined ? [] : references([sql])) {
-        const isText = types.get(name) === 'textbox';
-        if (types.get(name) === 'custom' || types.get(name) === undefined) {
-          continue;
-        }
-        if (isText ? format !== TEXT_FORMAT || !before.endsWith("decodeURLComponent('") : format !== LIST_FORMAT) {
+        if (types.has(name) && !isEscaped(types.get(name) ?? '', format, before)) {
           report(subject, `\${${name}} goes into SQL as it was written`);
         }
       }
@@ -67,6 +63,11 @@ export const VARIABLES: Record<string, Rule> = {
     }
   },
 };
+
+/** Whether a value cannot leave its quotes: those of a list get them with it, any other stands in quotes, encoded. */
+function isEscaped(type: string, format: string | undefined, before: string): boolean {
+  return type === 'query' ? format === LIST_FORMAT : format === TEXT_FORMAT && before.endsWith("'");
+}
 
 export const variablesOf = (board: Board): VariableModel[] => board.templating?.list ?? [];
 

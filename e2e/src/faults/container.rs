@@ -6,20 +6,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use jiff::Timestamp;
 use telemetry_wire::Signal;
 
 use super::item::LINE;
 use super::ledger::Ledger;
+use crate::runtime::{put_fragment, put_line};
 use crate::sender::Answer;
-
-/// A container runtime cuts lines after so many bytes.
-const FRAGMENT_BYTES: usize = 16 * 1024;
 
 /// One container's log. What is written counts as acked: whoever has written it, does not write it again.
 #[derive(Debug)]
@@ -78,7 +75,7 @@ impl ContainerLog {
     pub fn line(&mut self, filling: u32) -> Result<()> {
         let (place, sent) = self.ledger.issue(Signal::Logs, self.sender, 1, LINE | filling);
         let mut bytes = Vec::new();
-        put_fragments(&mut bytes, &sent.first.line());
+        put_line(&mut bytes, &sent.first.line());
         self.file.write_all(&bytes).context("write a line")?;
         self.ledger.answer(place, Answer::Acked);
         Ok(())
@@ -210,18 +207,4 @@ fn open(path: &Path) -> Result<File> {
         .append(true)
         .open(path)
         .with_context(|| format!("open {}", path.display()))
-}
-
-fn put_fragments(bytes: &mut Vec<u8>, line: &[u8]) {
-    let mut fragments = line.chunks(FRAGMENT_BYTES).peekable();
-    while let Some(fragment) = fragments.next() {
-        put_fragment(bytes, fragment, fragments.peek().is_some());
-    }
-}
-
-fn put_fragment(bytes: &mut Vec<u8>, text: &[u8], is_partial: bool) {
-    let now = Timestamp::try_from(SystemTime::now()).unwrap_or_default();
-    bytes.extend_from_slice(format!("{now:.9} stdout {} ", if is_partial { "P" } else { "F" }).as_bytes());
-    bytes.extend_from_slice(text);
-    bytes.push(b'\n');
 }

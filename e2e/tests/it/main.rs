@@ -1,6 +1,7 @@
 //! The promises of the whole line, on real servers.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers as well")]
 
+mod boards;
 mod configuration;
 mod drill;
 mod expected;

@@ -1,5 +1,6 @@
 //! Which requests are sent: the routes, their weights, and the paths drawn for them.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -19,6 +20,47 @@ const UNKNOWN_IDS: [&str; 8] = [
     "%3Cscript%3Ealert(1)%3C%2Fscript%3E",
     "%F0%9F%8D%95%E5%AF%BF%E5%8F%B8",
 ];
+
+/// What people send who try what a service takes: an end of a string and a statement, templates, markup, quotes of all kinds, a
+/// backslash, a way up, line breaks, scripts from right to left, and what a regular expression reads.
+const HOSTILE_IDS: [&str; 10] = [
+    "%27%29%20OR%201%3D1%20--",
+    "%22%7D%29%20or%20vector(1)%20%23",
+    "%7B%7Bx%7D%7D",
+    "%24%7B__user.login%7D%24__timeFilter(x)",
+    "%3Cimg%20src%3Dx%20onerror%3Dalert(1)%3E",
+    "%5C%27%60%22",
+    "..%2F..%2Fetc%2Fpasswd",
+    "a%0D%0Ab%00c",
+    "%D9%82%D8%A7%D8%A6%D9%85%D8%A9%E2%80%AE%E8%8F%9C",
+    ".%2A(%5B%5E%5D%2B)%24",
+];
+
+/// Length of the longest hostile id, in bytes.
+const LONG_ID: usize = 10 * 1024;
+
+/// Which ids are asked for that no menu has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ids {
+    /// Few, most of them plain.
+    Usual,
+    /// Hostile ones, a long one, and as many that are asked for once.
+    Hostile,
+}
+
+impl Ids {
+    /// Draws an id, percent-encoded.
+    fn draw(self, draws: &mut StdRng) -> Cow<'static, str> {
+        match self {
+            Ids::Usual => UNKNOWN_IDS[draws.random_range(0..UNKNOWN_IDS.len())].into(),
+            Ids::Hostile => match draws.random_range(0..2 * HOSTILE_IDS.len()) {
+                0 => "x".repeat(LONG_ID).into(),
+                number if number <= HOSTILE_IDS.len() => HOSTILE_IDS[number - 1].into(),
+                _ => format!("bot-{:08x}", draws.random::<u32>()).into(),
+            },
+        }
+    }
+}
 
 /// A kind of request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -65,19 +107,23 @@ impl Route {
         }
     }
 
-    fn path(self, draws: &mut StdRng) -> String {
-        match self {
-            Route::Item => format!("/api/menu/{}", draws.random_range(1..=5)),
-            Route::Unknown => format!("/api/menu/{}", UNKNOWN_IDS[draws.random_range(0..UNKNOWN_IDS.len())]),
-            Route::List | Route::Empty | Route::Health | Route::Missing => self.template().to_owned(),
-        }
-    }
 }
 
-/// Weights of the routes, written `list=60,item=25`; a route left out has weight 0.
+/// Weights of the routes, written `list=60,item=25`; a route left out has weight 0. Of items and of ids that no menu has a scene
+/// draws others than usual.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mix {
     weights: [u32; Route::ALL.len()],
+    /// By id, from 1 on.
+    items: [u32; 5],
+    ids: Ids,
+}
+
+impl Default for Mix {
+    /// What an ordinary hour is like.
+    fn default() -> Self {
+        Mix { weights: [60, 25, 8, 1, 5, 1], items: [1; 5], ids: Ids::Usual }
+    }
 }
 
 /// A mix that cannot be read.
@@ -100,11 +146,38 @@ impl Mix {
         let mut left = draws.random_range(0..self.weights.iter().sum());
         for (route, weight) in Route::ALL.into_iter().zip(self.weights) {
             if left < weight {
-                return (route, route.path(draws));
+                return (route, self.path(route, draws));
             }
             left -= weight;
         }
         unreachable!("the draw is below the sum of the weights")
+    }
+
+    /// The same with other weights of the items, by id from 1 on.
+    pub(super) fn of_items(self, items: [u32; 5]) -> Self {
+        Mix { items, ..self }
+    }
+
+    /// The same with another weight of ids that no menu has, and hostile ones.
+    pub(super) fn of_hostile_ids(mut self, weight: u32) -> Self {
+        self.weights[Route::Unknown as usize] = weight;
+        Mix { ids: Ids::Hostile, ..self }
+    }
+
+    fn path(&self, route: Route, draws: &mut StdRng) -> String {
+        match route {
+            Route::Item => {
+                let mut left = draws.random_range(0..self.items.iter().sum());
+                let drawn = self.items.iter().position(|weight| {
+                    let is_it = left < *weight;
+                    left = left.saturating_sub(*weight);
+                    is_it
+                });
+                format!("/api/menu/{}", drawn.expect("the draw is below the sum of the weights") + 1)
+            }
+            Route::Unknown => format!("/api/menu/{}", self.ids.draw(draws)),
+            Route::List | Route::Empty | Route::Health | Route::Missing => route.template().to_owned(),
+        }
     }
 }
 
@@ -125,7 +198,7 @@ impl FromStr for Mix {
         if weights.iter().all(|weight| *weight == 0) {
             return Err(MixError::Nothing);
         }
-        Ok(Mix { weights })
+        Ok(Mix { weights, ..Mix::default() })
     }
 }
 

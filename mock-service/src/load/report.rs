@@ -106,7 +106,7 @@ impl Report {
         Report {
             target: args.target.to_string(),
             seed,
-            mix: args.mix.to_string(),
+            mix: args.mix().to_string(),
             rate: args.rate,
             achieved_rate: sent as f64 / elapsed.as_secs_f64().max(f64::MIN_POSITIVE),
             seconds: elapsed.as_secs_f64(),

@@ -5,20 +5,20 @@ import { ThresholdsConfigBuilder, ThresholdsMode } from "@grafana/grafana-founda
 
 import { AMBER, BAD, GOOD, NO_DATA, STATUS_COLORS, UNKNOWN, fixed, property, values } from "../../build/look.ts";
 import { dataLink, description, legend, lines, states, type Meaning } from "../../build/panels.ts";
-import { SERVICE } from "../../build/prom.ts";
+import { SERVED, SERVICE } from "../../build/prom.ts";
 import { IN_RANGE, LIST, REQUESTS, sql } from "../../build/sql.ts";
 import { CLICKHOUSE, MIMIR, ch, range } from "../../build/targets.ts";
 import { AVAILABILITY, BURN, LATENCY_SECONDS, PIPELINE } from "../../semantic/slo.ts";
 import { SERVICE_BOARD } from "./links.ts";
 
 const quantile = (share: number) =>
-  `histogram_quantile(${share}, sum by (le) (rate(menu_request_duration_seconds_bucket{${SERVICE},status_class="2xx"}[$__rate_interval])))`;
+  `histogram_quantile(${share}, sum by (le) (rate(menu_request_duration_seconds_bucket{${SERVICE},${SERVED},status_class="2xx"}[$__rate_interval])))`;
 
 /** Percentiles of good answers, with exemplars that lead to their traces. */
 export function latency() {
   const meaning: Meaning = {
     title: "Time of good answers",
-    definition: "50, 95 and 99 of 100 answers with 2xx took no longer",
+    definition: "50, 95 and 99 of 100 answers of menu and items with 2xx took no longer",
     source: "`menu_request_duration_seconds` in Mimir; a dot is a single request, and its click opens the trace",
     caveat: "the time the handler took; failures answer at once and are left out; interpolated within a bucket",
     ifRed: `above ${LATENCY_SECONDS} s: click a high dot, its trace shows which step took the time`,

@@ -6,7 +6,6 @@ mod boards;
 mod business;
 mod keep;
 mod outage;
-mod runtime;
 mod table;
 mod verdict;
 
@@ -19,12 +18,12 @@ use clap::Parser;
 use devstack::{Stack, StackOptions};
 use e2e::pages::Pages;
 use e2e::process::{Program, free_port};
+use e2e::runtime::{self, Runtime};
 use e2e::{Line, LineOptions};
 use serde_json::Value;
 
 use crate::boards::Boards;
 use crate::outage::Outage;
-use crate::runtime::Runtime;
 use crate::table::Table;
 use crate::verdict::{Exported, Verdict};
 

@@ -5,11 +5,11 @@ use std::fmt;
 
 use anyhow::{Context, Result};
 use e2e::Line;
+use e2e::runtime::CONTAINER;
 use e2e::scrape::Page;
 use serde_json::Value;
 use telemetry_wire::Signal;
 
-use crate::runtime::CONTAINER;
 
 /// Items whose export was answered with success, by signal, in the order of [`Signal::ALL`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
