@@ -232,7 +232,9 @@ async fn pushed(line: &Line) -> Result<i64> {
         let pushed = mimir.number("max(timestamp(menu_requests_total))").await?;
         let own = mimir.number("min(max by (job) (timestamp(ready_condition)))").await?;
         let is_over = evaluated > settled && pushed > evaluated.max(own) && own > settled;
-        Ok(is_over.then_some(pushed).ok_or(format!("rules {evaluated}, derived {pushed}, own {own}, after {settled}")))
+        Ok(is_over
+            .then_some(pushed)
+            .ok_or(format!("rules {evaluated}, derived {pushed}, own {own}, after {settled}")))
     })
     .await?;
     #[allow(clippy::cast_possible_truncation, reason = "milliseconds since 1970 fit")]

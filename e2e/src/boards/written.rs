@@ -150,7 +150,14 @@ impl Log {
             self.request(&Request { at, path, status: status.into(), took, error: Some(error), id: None });
         }
         for (path, status) in [("/api/menu", 301), ("/health", 200), ("/health", 503), ("/metrics", 404)] {
-            self.request(&Request { at, path, status: status.into(), took: json!(0.02), error: None, id: None });
+            self.request(&Request {
+                at,
+                path,
+                status: status.into(),
+                took: json!(0.02),
+                error: None,
+                id: None,
+            });
         }
     }
 
@@ -158,8 +165,18 @@ impl Log {
     fn odd_requests(&mut self, at: Timestamp) {
         let long = "x".repeat(10 * 1024);
         let ids = [
-            long.as_str(), "') OR 1=1 --", "{{x}}", "${__user.login}$__timeFilter(x)", "\"quoted\"", "a\\'b", "line\nbreak\r\n",
-            "a\u{0}b\tc", "寿司🍣", "قائمة\u{202e}", "1%", ".*",
+            long.as_str(),
+            "') OR 1=1 --",
+            "{{x}}",
+            "${__user.login}$__timeFilter(x)",
+            "\"quoted\"",
+            "a\\'b",
+            "line\nbreak\r\n",
+            "a\u{0}b\tc",
+            "寿司🍣",
+            "قائمة\u{202e}",
+            "1%",
+            ".*",
         ];
         for id in ids {
             self.item(at, id, 404, 1);

@@ -106,7 +106,6 @@ impl Route {
             Route::Missing => "/api/orders",
         }
     }
-
 }
 
 /// Weights of the routes, written `list=60,item=25`; a route left out has weight 0. Of items and of ids that no menu has a scene

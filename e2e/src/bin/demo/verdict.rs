@@ -10,7 +10,6 @@ use e2e::scrape::Page;
 use serde_json::Value;
 use telemetry_wire::Signal;
 
-
 /// Items whose export was answered with success, by signal, in the order of [`Signal::ALL`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Exported([u64; 3]);
