@@ -70,7 +70,7 @@ export const ENGINEERING: Metric[] = [
       `sum(increase(menu_service_starts_total{${SERVICE}}[$__range]))`,
       `sum(increase(menu_requests_total{${SERVICE}}[$__range]))`,
     ),
-    difference: { share: 1, why: "the line of the first start is counted before the series has a first sample" },
+    difference: { share: 0.02, why: "Mimir counts from the first export after a hub's start" },
   },
   {
     id: "log_parse_failures",
@@ -79,18 +79,18 @@ export const ENGINEERING: Metric[] = [
     owner: "Menu team",
     unit: "percentunit",
     decimals: 2,
-    definition: "Lines of the container's log without fields ÷ all its lines",
+    definition: "Lines of the container's log that are no JSON object ÷ all its lines",
     source: "`menu_log_lines_total` in Mimir, or ClickHouse `otel_logs`",
     caveat: "what is not read as fields is in no panel above: a rising share means that all of them lie",
     ifRed: "look at such lines in the log panel: a changed format or a crash's stack trace",
     objective: { better: "lower", amber: 0.001, red: 0.01 },
-    sql: sql`SELECT countIf(NOT mapContains(LogAttributes, 'status_code')) / nullIf(count(), 0) AS log_parse_failures FROM otel_logs
+    sql: sql`SELECT countIf(NOT startsWith(trimLeft(Body), '{') OR mapContains(LogAttributes, 'parse_error')) / nullIf(count(), 0) AS log_parse_failures FROM otel_logs
       WHERE ${LOG_ROWS} AND mapContains(LogAttributes, 'log.iostream')`,
     promql: `${orZero(
       `sum(increase(menu_log_lines_total{${SERVICE},parsed="false"}[$__range]))`,
       `sum(increase(menu_log_lines_total{${SERVICE}}[$__range]))`,
     )} / sum(increase(menu_log_lines_total{${SERVICE}}[$__range]))`,
-    difference: { share: 0.5, why: "of few such lines one more or less is a large share" },
+    difference: { share: 0.02, why: "Mimir counts from the first export after a hub's start" },
   },
   {
     id: "trace_completeness",

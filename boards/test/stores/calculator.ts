@@ -22,8 +22,6 @@ const BOUNDS = [
 interface Line {
   service: string;
   isObject: boolean;
-  /** Whether it says a status, in whatever form. */
-  hasStatus: boolean;
   /** HTTP status; 0 for what is no request. */
   status: number;
   /** Whether the status is the number 0, as of a start. */
@@ -73,7 +71,6 @@ function readLines({ name, lines }: Service): Line[] {
     return {
       service: name,
       isObject: parsed !== undefined,
-      hasStatus: parsed !== undefined && 'status_code' in parsed,
       status: isStatus ? status : 0,
       isLifecycle: status === 0,
       route: routeOf(typeof path === 'string' ? path : ''),
@@ -168,7 +165,7 @@ export function calculate(facts: Facts, { services, apdexT, orderRate }: Chosen)
     burn_rate: over(worst(lists, services), 1 - AVAILABILITY),
     service_starts: lines.filter(({ isLifecycle, message }) => isLifecycle && message.startsWith('Starting server'))
       .length,
-    log_parse_failures: ratio(lines.filter(({ hasStatus }) => !hasStatus).length, lines.length),
+    log_parse_failures: ratio(lines.filter(({ isObject }) => !isObject).length, lines.length),
     trace_completeness: ratio(requests.filter(({ trace }) => trace !== undefined).length, requests.length),
     newest_row: (Date.now() - facts.sent_until) / 1000,
     data_behind: 0,

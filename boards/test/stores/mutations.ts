@@ -156,7 +156,13 @@ export const METRIC_MUTATIONS: MetricMutation[] = [
     metric: 'log_parse_failures',
     language: 'sql',
     what: 'the opposite',
-    change: replace('NOT mapContains', 'mapContains'),
+    change: replace('NOT startsWith', 'startsWith'),
+  },
+  {
+    metric: 'log_parse_failures',
+    language: 'promql',
+    what: 'the opposite',
+    change: replace('parsed="false"', 'parsed="true"'),
   },
   {
     metric: 'trace_completeness',
