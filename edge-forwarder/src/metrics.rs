@@ -117,6 +117,10 @@ impl Metrics {
         metrics.filelog.register(registry);
         let producer = Arc::clone(&metrics.producer);
         registry.register_collector(Box::new(StateCollector { budget: budget.clone(), producer }));
+        for signal in Signal::ALL {
+            // From 0 on: what a series counts before its first sample no `increase` sees.
+            metrics.count_acked(signal, 0);
+        }
         metrics
     }
 

@@ -114,7 +114,11 @@ impl Metrics {
 
     /// The metrics of one signal's pipeline.
     pub fn of(&self, signal: Signal) -> SignalMetrics {
-        SignalMetrics { signal: signal.as_str(), all: self.clone() }
+        let metrics = SignalMetrics { signal: signal.as_str(), all: self.clone() };
+        // From 0 on: what a series counts before its first sample no `increase` sees.
+        self.items_stored.get_or_create(&metrics.labels());
+        self.records_fetched.get_or_create(&metrics.labels());
+        metrics
     }
 
     fn name_records_in(&self, registry: &mut Registry) {
