@@ -116,8 +116,8 @@ impl Metrics {
     pub fn of(&self, signal: Signal) -> SignalMetrics {
         let metrics = SignalMetrics { signal: signal.as_str(), all: self.clone() };
         // From 0 on: what a series counts before its first sample no `increase` sees.
-        self.items_stored.get_or_create(&metrics.labels());
-        self.records_fetched.get_or_create(&metrics.labels());
+        self.items_stored.get_or_create(&metrics.labels()).inc_by(0);
+        self.records_fetched.get_or_create(&metrics.labels()).inc_by(0);
         metrics
     }
 

@@ -1,6 +1,6 @@
 //! Runs the TypeScript half of a test: Node.js on a script of `boards/`.
 
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail};
 /// Node.js or the packages are missing, or it ends with a failure; what it printed is in the error.
 pub async fn node(args: &[&str], env: &[(&str, String)]) -> Result<String> {
     let boards = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../boards"));
-    let program = ready(boards, std::env::var_os("PATH"))?;
+    let program = ready(boards, std::env::var_os("PATH").as_deref())?;
     let mut command = Command::new(program);
     command.args(["--import", "tsx"]).args(args).current_dir(boards);
     command.envs(env.iter().map(|(name, value)| (*name, value)));
@@ -27,8 +27,8 @@ pub async fn node(args: &[&str], env: &[(&str, String)]) -> Result<String> {
 }
 
 /// The program that is to be run, once everything is there that it needs.
-fn ready(boards: &Path, path: Option<OsString>) -> Result<PathBuf> {
-    let folders = path.as_deref().map(std::env::split_paths).into_iter().flatten();
+fn ready(boards: &Path, path: Option<&OsStr>) -> Result<PathBuf> {
+    let folders = path.map(std::env::split_paths).into_iter().flatten();
     let node = folders.map(|folder| folder.join("node")).find(|file| file.is_file());
     let node = node.context(
         "Node.js is missing: install version 20 or later, on Debian with `sudo apt-get install -y nodejs npm`",
@@ -46,7 +46,7 @@ mod tests {
     #[test]
     fn what_is_missing_is_named_with_the_command_that_brings_it() {
         let empty = tempfile::tempdir().unwrap();
-        let path = || Some(empty.path().into());
+        let path = || Some(empty.path().as_os_str());
         assert!(ready(empty.path(), path()).unwrap_err().to_string().contains("install -y nodejs npm"));
         std::fs::write(empty.path().join("node"), "").unwrap();
         assert!(ready(empty.path(), path()).unwrap_err().to_string().contains("cargo xtask dashboards"));
