@@ -152,7 +152,7 @@ pub(super) enum Values {
 }
 
 impl Field {
-    /// Its values, by the number that [`super::watch::Item`] has of them.
+    /// Its values, by the number that a record has of them.
     pub(super) fn words(self) -> &'static [&'static str] {
         match self {
             Field::Severity => &["unspecified", "trace", "debug", "info", "warn", "error", "fatal"],
