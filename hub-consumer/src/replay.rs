@@ -202,7 +202,7 @@ pub(crate) async fn lock<'c>(
         let context = match &error {
             LockError::Query(_) => "ask ClickHouse (clickhouse.url) for the lock on replays",
             LockError::Held { .. } | LockError::Lost => {
-                "another replay or redrive is at work in this database; wait for its end"
+                "another replay is at work in this database, or a redrive; wait for its end"
             }
         };
         anyhow::Error::new(error).context(context)
