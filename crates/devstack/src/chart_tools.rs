@@ -58,7 +58,8 @@ impl ChartTools {
 fn openapi(cache: &Cache, progress: &Progress) -> Result<PathBuf> {
     let task = progress.task("kubernetes' description of its API");
     let sums = include_str!("../kubernetes/go.sum");
-    let key = format!("kubernetes-openapi-{}", checksum::fingerprint(&[KUBERNETES.as_bytes(), sums.as_bytes()]));
+    let key =
+        format!("kubernetes-openapi-{}", checksum::fingerprint(&[KUBERNETES.as_bytes(), sums.as_bytes()]));
     let folder = cache.entry(&key, &task, |draft| {
         task.say("fetching its module");
         std::fs::write(draft.join("go.mod"), include_str!("../kubernetes/go.mod"))

@@ -73,10 +73,8 @@ fn download(go: &Path) -> Result<PathBuf> {
 /// Runs `go mod download -json` for one module.
 pub(crate) fn downloaded(what: &str, fetch: &mut Command) -> Result<Download> {
     let answer = command::output(what, fetch)?;
-    serde_json::from_str(&answer).map_err(|source| Error::Io {
-        what: "read what go mod download says".into(),
-        source: source.into(),
-    })
+    serde_json::from_str(&answer)
+        .map_err(|source| Error::Io { what: "read what go mod download says".into(), source: source.into() })
 }
 
 /// What `go mod download -json` prints, as far as it is read.
