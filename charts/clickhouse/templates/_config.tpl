@@ -189,7 +189,8 @@
                 <query>GRANT ALL ON {{ .Values.database }}.*</query>
                 <query>GRANT SELECT ON system.*</query>
                 <query>GRANT CREATE DATABASE ON {{ .Values.database }}.*</query>
-                <query>GRANT CLUSTER, REMOTE, CLICKHOUSE ON *.*</query>
+                <query>GRANT CLUSTER, REMOTE ON *.*</query>
+                <query>GRANT TABLE ENGINE ON *</query>
                 <query>GRANT SYSTEM RELOAD DICTIONARY ON *.*</query>
             </grants>
         </hub>
