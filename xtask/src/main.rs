@@ -4,6 +4,7 @@
 #![allow(clippy::print_stderr, reason = "a command-line tool reports on the terminal")]
 
 mod boards;
+mod charts;
 mod grafana;
 mod prerequisites;
 mod steps;
@@ -26,6 +27,8 @@ usage: cargo xtask COMMAND
   drill           trouble and what an operator does about it; writes docs/drill.md
   boards          take the pictures of docs/img from the demo that is kept
   grafana         run a real Grafana in Docker on the demo that is kept
+  charts [--write]
+                  render every environment of deploy/ and judge it; --write makes the charts' READMEs and schemas anew
   dashboards      write dashboards/, its rules and docs/metrics.md from boards/src
   check           tidy, format, clippy, documentation, and that generated files are what is generated
   tidy            the rules about the source tree that no other tool knows
@@ -57,6 +60,11 @@ fn dispatch(args: &[String]) -> Result<()> {
         }
         ["boards"] => boards::pictures(&mut steps),
         ["grafana"] => grafana::run(&mut steps),
+        ["charts"] => {
+            prerequisites::ensure(Scope::Programs)?;
+            charts::check(&mut steps)
+        }
+        ["charts", "--write"] => charts::write(&steps),
         ["check"] => {
             prerequisites::ensure(Scope::Programs)?;
             check(&mut steps)
@@ -136,7 +144,8 @@ fn check(steps: &mut Steps) -> Result<()> {
         &["doc", "--workspace", "--no-deps", "--document-private-items"],
     )?;
     boards::install(steps)?;
-    boards::check(steps)
+    boards::check(steps)?;
+    charts::check(steps)
 }
 
 fn bench(steps: &mut Steps, filter: &[&str]) -> Result<()> {
