@@ -96,7 +96,7 @@ impl Telemetry {
         signals: &[Signal],
         runtime: &Handle,
     ) -> Result<Self, TelemetryError> {
-        Self::with_account(resource(service), signals, runtime, Arc::default())
+        Self::with_account(&resource(service), signals, runtime, Arc::default())
     }
 
     /// The same for several services in one process: each has its name, whatever `OTEL_SERVICE_NAME` says, and one account is
@@ -107,13 +107,13 @@ impl Telemetry {
     ) -> Result<Vec<Self>, TelemetryError> {
         let account = Arc::new(Account::default());
         let of = |service: &&'static str| {
-            Self::with_account(resource_named(service), &Signal::ALL, runtime, Arc::clone(&account))
+            Self::with_account(&resource_named(service), &Signal::ALL, runtime, Arc::clone(&account))
         };
         services.iter().map(of).collect()
     }
 
     fn with_account(
-        resource: Resource,
+        resource: &Resource,
         signals: &[Signal],
         runtime: &Handle,
         account: Arc<Account>,
