@@ -1,11 +1,12 @@
 import { BUSINESS } from "./business.ts";
 import { CUSTOMERS } from "./customers.ts";
 import { ENGINEERING } from "./engineering.ts";
+import { INCIDENT } from "./incident.ts";
 import { PIPELINE_METRICS } from "./pipeline.ts";
 import type { Metric } from "./types.ts";
 
 /** All metrics, in the order in which documents name them. */
-export const METRICS: Metric[] = [...CUSTOMERS, ...BUSINESS, ...ENGINEERING, ...PIPELINE_METRICS];
+export const METRICS: Metric[] = [...CUSTOMERS, ...BUSINESS, ...ENGINEERING, ...PIPELINE_METRICS, ...INCIDENT];
 
 /** The metric of that id. */
 export function metric(id: string): Metric {
