@@ -61,7 +61,9 @@ function atMoment({ at, firing, pending }: Moment, always: Alerts) {
 /** Between the moments nothing else has fired, however shortly. */
 function ever(scene: Scene, moments: Moment[], always: Alerts) {
   const named = moments.flatMap(({ firing }) => Object.keys(firing));
-  const names = [...new Set([...Object.keys(always), ...named, ...(scene.first ?? []).flatMap(({ alerts }) => Object.keys(alerts))])];
+  const names = [
+    ...new Set([...Object.keys(always), ...named, ...(scene.first ?? []).flatMap(({ alerts }) => Object.keys(alerts))]),
+  ];
   return {
     expr: `group by (alertname) (last_over_time(ALERTS{alertstate="firing"}[${scene.length}]))`,
     eval_time: scene.length,

@@ -66,7 +66,11 @@ const delayed = (plan: Plan, by: number): Plan => [
 /** Growth at one rate, and at another one while a loss lasts. */
 function changed(usual: number, meanwhile: number, { from, until }: Loss, delay = 0): Plan {
   const after = until === undefined ? [] : [grow(usual)];
-  return [grow(usual, later(from, delay)), grow(meanwhile, ...(until === undefined ? [] : [later(until, delay)])), ...after];
+  return [
+    grow(usual, later(from, delay)),
+    grow(meanwhile, ...(until === undefined ? [] : [later(until, delay)])),
+    ...after,
+  ];
 }
 
 /** What a point of the flow has seen, so many seconds after the charge. */
@@ -117,8 +121,10 @@ const series =
   });
 
 /** A series for each of two values of a label, which share the plan. */
-const halves = (of: ReturnType<typeof series>, label: string, values: [string, string]) => (name: string, plan: Plan, labels: Labels = {}) =>
-  values.map((value) => of(name, scaled(plan, 0.5), { [label]: value, ...labels }));
+const halves =
+  (of: ReturnType<typeof series>, label: string, values: [string, string]) =>
+  (name: string, plan: Plan, labels: Labels = {}) =>
+    values.map((value) => of(name, scaled(plan, 0.5), { [label]: value, ...labels }));
 
 /** The services of a market. */
 function services(flow: Flow): Series[] {
@@ -140,7 +146,13 @@ function services(flow: Flow): Series[] {
     broker('broker_unroutable_total', taken(flow, 'publish-to-nowhere')),
     broker('broker_group_members', [be(1)], ours),
     ...(loss?.fault === 'foreign-reader'
-      ? [broker('broker_group_members', [be(0, loss.from), be(1, ...(loss.until === undefined ? [] : [loss.until])), be(0)], stranger)]
+      ? [
+          broker(
+            'broker_group_members',
+            [be(0, loss.from), be(1, ...(loss.until === undefined ? [] : [loss.until])), be(0)],
+            stranger,
+          ),
+        ]
       : []),
     broker('broker_dead_letters_total', flow.deadLetters?.count ?? [be(0)], letters),
     broker('broker_dead_letters_oldest_age_seconds', flow.deadLetters?.age ?? [be(0)], letters),

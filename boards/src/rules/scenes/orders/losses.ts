@@ -25,7 +25,10 @@ const TWENTIETH = { OrderUnconfirmedTooLong: '240s' };
 const HUNDREDTH = { OrderUnconfirmedTooLong: '250s' };
 
 /** Alerts on the outcome fire for every fault alike, and those on causes tell faults apart. */
-const CAUSES: Record<Fault, [total: Record<string, string>, twentieth: Record<string, string>, hundredth: Record<string, string>]> = {
+const CAUSES: Record<
+  Fault,
+  [total: Record<string, string>, twentieth: Record<string, string>, hundredth: Record<string, string>]
+> = {
   'ack-before-store': [
     { OrderConsumerLedger: '310s' },
     { OrderConsumerLedger: '310s' },

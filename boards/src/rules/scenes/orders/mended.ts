@@ -47,14 +47,22 @@ export const MENDED_SCENES: Scene[] = [
       ...['at', 'ch', 'de'].flatMap((market) => [
         order(market, 'OrderFlowSevered', '20.00 orders a second are charged and no restaurant acknowledges any'),
         order(market, 'OrderUnconfirmedTooLong', 'an order is paid for 9m 2s and no restaurant has confirmed it'),
-        order(market, 'OrderConfirmationBurnFast', 'paid orders are not confirmed; the error budget burns 114 times too fast'),
-        order(market, 'OrderConfirmationBurnSlow', 'paid orders are not confirmed; the error budget burns 99 times too fast'),
+        order(
+          market,
+          'OrderConfirmationBurnFast',
+          'paid orders are not confirmed; the error budget burns 114 times too fast',
+        ),
+        order(
+          market,
+          'OrderConfirmationBurnSlow',
+          'paid orders are not confirmed; the error budget burns 99 times too fast',
+        ),
       ]),
       {
         at: '1h9m',
         alert: 'OrderConsumerLedger',
         labels: { market: 'at', group: 'restaurant-service.at', severity: 'page', owner: 'Restaurant team' },
-        summary: 'restaurant-service.at: about 10983 orders were taken in ten minutes and came to no end',
+        summary: 'restaurant-service.at: about 12000 orders were taken in ten minutes and came to no end',
       },
       {
         at: '1h4m',
@@ -66,12 +74,18 @@ export const MENDED_SCENES: Scene[] = [
         at: '1h9m',
         alert: 'OrderPublishGap',
         labels: { market: 'ch', severity: 'ticket', owner: 'Order team' },
-        summary: 'ch: about 10983 orders of ten minutes are in no partition',
+        summary: 'ch: about 12000 orders of ten minutes are in no partition',
       },
       {
         at: '1h4m',
         alert: 'OrderForeignReader',
-        labels: { market: 'de', group: 'restaurant-service.de', client: 'orders-debug', severity: 'page', owner: 'Platform' },
+        labels: {
+          market: 'de',
+          group: 'restaurant-service.de',
+          client: 'orders-debug',
+          severity: 'page',
+          owner: 'Platform',
+        },
         summary: 'orders-debug reads as a member of restaurant-service.de',
       },
     ],

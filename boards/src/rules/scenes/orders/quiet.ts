@@ -52,7 +52,8 @@ export const QUIET_SCENES: Scene[] = [
   },
   {
     name: 'an evening that triples in ten minutes',
-    description: 'Confirmations follow charges by seconds, so the two part at the ramp; one order in two thousand is late.',
+    description:
+      'Confirmations follow charges by seconds, so the two part at the ramp; one order in two thousand is late.',
     length: '3h',
     interval: '1m',
     series: flows([

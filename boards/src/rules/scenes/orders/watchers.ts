@@ -35,11 +35,7 @@ export const WATCHER_SCENES: Scene[] = [
     description: 'Its cycles end well. Orders do not grow older meanwhile, though all of them are lost.',
     length: '40m',
     interval: '10s',
-    series: flows(
-      [{ market: 'at', ...COUNTRY, age: [be(2)] }],
-      {},
-      [grow(1, ONSET), be(1200)],
-    ),
+    series: flows([{ market: 'at', ...COUNTRY, age: [be(2)] }], {}, [grow(1, ONSET), be(1200)]),
     moments: [
       { at: '24m', firing: {}, pending: { OrderReconcilerBehind: 1 } },
       { at: '40m', firing: { OrderReconcilerBehind: 1 } },
@@ -77,6 +73,7 @@ export const WATCHER_SCENES: Scene[] = [
     moments: [
       { at: '3m', firing: { OrderCanaryMissing: 1 } },
       { at: '23m', firing: { OrderCanaryMissing: 1 } },
+      { at: '24m', firing: { OrderCanaryMissing: 3 } },
       { at: '40m', firing: { OrderCanaryMissing: 3 }, pending: {} },
     ],
     first: [
