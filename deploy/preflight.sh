@@ -2,8 +2,8 @@
 # Looks whether a cluster can take an environment, before anything is changed. helmfile runs it.
 # usage: preflight.sh COMMAND ENVIRONMENT NEEDS_VOLUMES 'NAMESPACE/SECRET:KEY,KEY ...'
 set -euo pipefail
-cd "$(dirname "$0")"
-. ./tools.sh
+cd "$(dirname "$0")/.."
+. deploy/tools.sh
 command=$1 environment=$2 needs_volumes=$3
 read -ra secrets <<<"$4"
 case $command in
