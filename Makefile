@@ -1,10 +1,11 @@
 # Thin names over `cargo xtask`; every target does its own set-up.
 XTASK := cargo xtask
 
-.PHONY: demo down test test-faults drill dashboards boards grafana check bench deny
+.PHONY: demo down test test-faults test-dashboards drill dashboards boards grafana check bench deny
 demo: ; @$(XTASK) demo $(if $(KEEP),--keep)
 test: ; @$(XTASK) test
 test-faults: ; @$(XTASK) test-faults $(ROWS)
+test-dashboards: ; @$(XTASK) test-dashboards $(SCENES)
 drill: ; @$(XTASK) drill
 dashboards: ; @$(XTASK) dashboards
 boards: ; @$(XTASK) boards

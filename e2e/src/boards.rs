@@ -13,10 +13,11 @@
 
 mod facts;
 mod node;
+pub mod scenes;
 mod stage;
 mod written;
 
 pub use facts::{Facts, Service};
-pub use node::node;
+pub use node::{environment, node};
 pub use stage::{Stage, StageOptions};
 pub use written::{CALM, OTHER, calm_lines, hostile_item, other_lines};

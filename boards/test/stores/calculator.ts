@@ -134,7 +134,9 @@ export function calculate(facts: Facts, { services, apdexT, orderRate }: Chosen)
   const missedCents = sum(known.filter(({ available }) => !available).map(({ price }) => Math.round(price * 100)));
   const listed = lists.filter(({ status }) => status === 200).length;
   const unknown = items.filter(({ status }) => status === 404);
-  const lostOutage = failed * ratio0(views.length, listed) * (ratio0(cents, served) / 100) * (orderRate / 100);
+  const [through, price] = [ratio(views.length, listed), ratio(cents / 100, served)];
+  const isKnown = through !== undefined && price !== undefined;
+  const lostOutage = failed === 0 ? 0 : isKnown ? (failed * through * price * orderRate) / 100 : undefined;
   const lostUnavailable = (missedCents / 100) * (orderRate / 100);
   const shares = counts(views.map(({ item }) => item?.restaurant ?? 'unknown'));
   return {
@@ -154,8 +156,8 @@ export function calculate(facts: Facts, { services, apdexT, orderRate }: Chosen)
     unknown_ids: new Set(unknown.map(({ id = '' }) => id)).size,
     value_shown: cents / 100,
     lost_revenue_outage: lostOutage,
-    lost_revenue_outage_low: lostOutage / 2,
-    lost_revenue_outage_high: lostOutage * 2,
+    lost_revenue_outage_low: times(lostOutage, 0.5),
+    lost_revenue_outage_high: times(lostOutage, 2),
     lost_revenue_unavailable: lostUnavailable,
     lost_revenue_unavailable_low: lostUnavailable / 2,
     lost_revenue_unavailable_high: lostUnavailable * 2,
@@ -230,6 +232,6 @@ export function counts(texts: string[]): Map<string, number> {
 
 const sum = (numbers: number[]) => numbers.reduce((total, each) => total + each, 0);
 const ratio = (part: number, whole: number) => (whole === 0 ? undefined : part / whole);
-const ratio0 = (part: number, whole: number) => ratio(part, whole) ?? 0;
+const times = (what: number | undefined, by: number) => (what === undefined ? undefined : what * by);
 const minus = (from: number, what: number | undefined) => (what === undefined ? undefined : from - what);
 const over = (what: number | undefined, by: number) => (what === undefined ? undefined : what / by);

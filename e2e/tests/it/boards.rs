@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use devstack::{Endpoints, Part, Stack, StackOptions};
-use e2e::boards::{CALM, OTHER, Stage, StageOptions, calm_lines, hostile_item, node, other_lines};
+use e2e::boards::{
+    CALM, OTHER, Stage, StageOptions, calm_lines, environment, hostile_item, node, other_lines,
+};
 use tempfile::TempDir;
 
 use crate::{assert_no_errors, servers, unique};
@@ -42,16 +44,12 @@ async fn every_panel_shows_what_was_printed() {
 
     let file = directory.path().join("facts.json");
     std::fs::write(&file, serde_json::to_vec(&facts).unwrap()).unwrap();
-    let env = [
-        ("CLICKHOUSE_URL", endpoints.clickhouse_url.clone()),
-        ("CLICKHOUSE_DATABASE", options.name.clone()),
-        ("MIMIR_URL", endpoints.mimir_url.clone()),
-        ("MIMIR_TENANT", options.name.clone()),
-        ("BOARDS_FACTS", file.display().to_string()),
-    ];
+    let env = environment(&endpoints, &options.name, &file);
     let printed =
         node(&["--test", "test/stores.test.ts"], &env).await.unwrap_or_else(|error| panic!("{error:#}"));
-    assert!(printed.contains("# skipped 0"), "{printed}");
+    // A test that was skipped, or a file without tests, is no failure for Node.js.
+    let passed = printed.lines().find_map(|line| line.strip_prefix("# pass ")?.parse::<u32>().ok());
+    assert!(passed.is_some_and(|passed| passed > 80), "{printed}");
     assert_no_errors(line.hub.as_ref().unwrap().log());
     assert_no_errors(line.edge.as_ref().unwrap().log());
 }
