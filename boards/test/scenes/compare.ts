@@ -33,6 +33,8 @@ export const WANDERING: Record<string, string> = {
   'Newest line': 'it is older the later it is asked',
   'Time to drain': 'it divides a lag of a moment by a difference of two rates that are hardly apart',
   'CPU of edges and hubs': 'it is as much as the machine has',
+  'Item views a menu view':
+    'it is a ratio of each minute, and the clock cuts a scene into minutes; *Items per menu* is of all',
   Tables: 'parts are merged when the server likes to',
   'Storage tiers': 'parts are merged when the server likes to',
 };
