@@ -27,7 +27,9 @@ interface Line {
   /** Whether the status is the number 0, as of a start. */
   isLifecycle: boolean;
   route: string;
-  /** Start of the line's minute in milliseconds; a line that says no time has none. */
+  /** In milliseconds since the epoch; a line that says no time has none. */
+  at: number | undefined;
+  /** Start of its minute, likewise. */
   minute: number | undefined;
   /** Milliseconds; `undefined` when the line says no number. */
   took: number | undefined;
@@ -74,6 +76,7 @@ function readLines({ name, lines }: Service): Line[] {
       status: isStatus ? status : 0,
       isLifecycle: status === 0,
       route: routeOf(typeof path === 'string' ? path : ''),
+      at: Number.isNaN(at) ? undefined : at,
       minute: Number.isNaN(at) ? undefined : Math.floor(at / MINUTE) * MINUTE,
       took: typeof took === 'number' ? took : undefined,
       id: text_(parsed?.['menu_item_id']),
@@ -169,7 +172,9 @@ export function calculate(facts: Facts, { services, apdexT, orderRate }: Chosen)
       .length,
     log_parse_failures: ratio(lines.filter(({ isObject }) => !isObject).length, lines.length),
     trace_completeness: ratio(requests.filter(({ trace }) => trace !== undefined).length, requests.length),
-    newest_row: (Date.now() - facts.sent_until) / 1000,
+    // Brokers had the newest request some time after it was printed.
+    newest_row: newest(requests),
+    newest_row_latest: facts.to / 1000,
     data_behind: 0,
     complete_until: facts.to,
     lag_records: 0,
@@ -179,6 +184,12 @@ export function calculate(facts: Facts, { services, apdexT, orderRate }: Chosen)
     dead_letters: 0,
     lost: 0,
   };
+}
+
+/** When the last of them was, in seconds since the epoch. */
+function newest(requests: Line[]): number | undefined {
+  const times = requests.flatMap(({ at }) => at ?? []);
+  return times.length === 0 ? undefined : times.reduce((latest, each) => Math.max(latest, each)) / 1000;
 }
 
 /** The largest share of failed lists that a service has. */

@@ -93,6 +93,7 @@ pub async fn play(stack: &Stack, scene: Scene, directory: &Path) -> Result<(Line
         failure_rate: scene.failure_rate(),
         before: Duration::ZERO,
         more_items: Vec::new(),
+        edge_metrics_url: None,
     };
     let stage = Stage::set(stack.endpoints(), stack, &options).await?;
     match scene {
