@@ -1,4 +1,4 @@
-//! Project automation: `cargo xtask demo|test|test-faults|drill|drill-incident|dashboards|boards|check|tidy|bench`.
+//! Project automation: `cargo xtask demo|test|test-faults|test-dashboards|drill|drill-incident|dashboards|boards|charts|check|tidy|bench`.
 //!
 //! CI and people run the same commands; each one does all of its own set-up.
 #![allow(clippy::print_stderr, reason = "a command-line tool reports on the terminal")]
@@ -24,6 +24,8 @@ usage: cargo xtask COMMAND
   test            all checks and all tests, on servers that it starts and ends
   test-faults [ROW...]
                   every fault of the catalogue, again and again; writes docs/faults.md
+  test-dashboards [SCENE...]
+                  scenes of dashboards on real servers: what has to move does, and nothing else
   drill           trouble and what an operator does about it; writes docs/drill.md
   drill-incident  charged orders that never reach a restaurant, and who is paged; writes docs/incident-drill.md
   boards          take the pictures of docs/img from the demo that is kept
@@ -54,6 +56,7 @@ fn dispatch(args: &[String]) -> Result<()> {
         ["down"] => steps.run("end what was kept", "target/release/demo", &["--down"]),
         ["test"] => test(&mut steps),
         ["test-faults", rows @ ..] => test_faults(&mut steps, rows),
+        ["test-dashboards", scenes @ ..] => test_dashboards(&mut steps, scenes),
         ["drill"] => drill(&mut steps),
         ["drill-incident"] => drill_incident(&mut steps),
         ["dashboards"] => {
@@ -126,6 +129,15 @@ fn test_faults(steps: &mut Steps, rows: &[&str]) -> Result<()> {
     steps.run("fetch the servers", "target/debug/devstack", &["fetch"])?;
     let args = [&["--page", "docs/faults.md"], rows].concat();
     steps.run("faults", "target/debug/fault-campaign", &args)
+}
+
+/// On servers of its own: it stops one of them, and has Mimir evaluate rules.
+fn test_dashboards(steps: &mut Steps, scenes: &[&str]) -> Result<()> {
+    prerequisites::ensure(Scope::Programs)?;
+    boards::install(steps)?;
+    steps.cargo("build the programs", &["build", "--bins", "--workspace", "--exclude", "xtask"])?;
+    steps.run("fetch the servers", "target/debug/devstack", &["fetch"])?;
+    steps.run("scenes of dashboards", "target/debug/board-scenes", scenes)
 }
 
 /// On servers of its own: it stops one of them.
