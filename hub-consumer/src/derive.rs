@@ -6,8 +6,9 @@
 //! ```
 //!
 //! - [`rules`] are read and checked once, at the start; [`plan`] makes numbers of their attributes and label sets.
-//! - While a record is decoded, [`watch`] notes the few attributes that rules look at, and the block's [`Tally`] adds up. Nothing
-//!   is allocated for a record, and records of resources that no rule is for cost one look at a number.
+//! - While a record is decoded, [`watch`] sees the few attributes that rules look at, [`record`] makes classes of their values,
+//!   and the block's [`Tally`] adds up: records of the same classes add to the same cells. Nothing is allocated for a record, and
+//!   attributes of resources that no rule is for cost one look at a flag.
 //! - A tally goes with its block's request, and is added to [`series`] when that request has settled the block.
 //! - [`push`] sends all totals at every interval; [`export`] writes them.
 //!
@@ -41,12 +42,16 @@ pub(crate) mod config;
 mod export;
 pub(crate) mod item;
 mod keys;
+mod known;
 pub mod metrics;
 mod plan;
 mod push;
+mod question;
+mod record;
 pub mod rules;
 mod scalar;
 mod series;
+mod sets;
 mod tally;
 pub(crate) mod watch;
 
