@@ -38,20 +38,20 @@
 //! What [`series`] states, once; what [`tally`] states, for each block; and one copy of the series while they are pushed, some
 //! 400 bytes and 16 × buckets bytes for each.
 
+mod classes;
 pub(crate) mod config;
 mod export;
 pub(crate) mod item;
 mod keys;
-mod known;
 pub mod metrics;
 mod plan;
 mod push;
 mod question;
-mod record;
+mod rule_sets;
 pub mod rules;
 mod scalar;
 mod series;
-mod sets;
+mod signature;
 mod tally;
 pub(crate) mod watch;
 

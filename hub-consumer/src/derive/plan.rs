@@ -6,13 +6,14 @@ use std::sync::Arc;
 use telemetry_wire::Signal;
 
 use super::{
+    classes::Classes,
     item::Item,
     keys::{Keys, Seen},
-    question::{NOT_A_NUMBER, Pick, Question, YES, code_of, slot_of},
-    record::{Classes, Record},
+    question::{Answer, Pick, Question, code_of, slot_of},
     rules::{Choice, Field, Kind, OTHER, Rule, Source, SpanKind, Value, Values},
-    scalar::{Answer, Condition},
+    scalar::{self, Condition},
     series::{Code, Series},
+    signature::Signature,
 };
 
 /// A value must not be so large that a sum with it forgets what it had.
@@ -71,7 +72,7 @@ pub(super) struct Plan {
 /// What has to be so of a record, for a rule to be for it.
 #[derive(Debug)]
 enum Wanted {
-    /// The answer to this question about this attribute is [`YES`].
+    /// The answer to this question about this attribute is [`Answer::Yes`].
     Yes(usize, usize),
     /// This attribute is there, or is not.
     Present(usize, bool),
@@ -126,14 +127,14 @@ pub(super) struct Measure {
     bounds: Box<[f64]>,
 }
 
-/// A value is wanted, and there is none that can be counted.
+/// What is there to be measured cannot be counted.
 #[derive(Debug)]
 pub(super) struct BadValue;
 
 /// A label set: the codes of its values, each in its own bits. 0 is [`OTHER`] in every label.
 pub(super) type Key = u64;
 
-/// What records of some classes add to a rule.
+/// What log records or spans of a signature add to a rule.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Outcome {
     /// Nothing: they are not for this rule.
@@ -278,7 +279,8 @@ impl Plan {
 
     /// What the resource says of the label set, if the rule is for its records; and whether a bound was met.
     pub(super) fn of_resource(&self, seen: &Seen<'_>, series: &Series) -> Option<(Key, bool)> {
-        let holds = |(slot, condition): &(usize, Condition)| condition.ask(seen.get(*slot)) == Answer::Yes;
+        let holds =
+            |(slot, condition): &(usize, Condition)| condition.ask(seen.get(*slot)) == scalar::Answer::Yes;
         if !self.resource.iter().all(holds) {
             return None;
         }
@@ -292,10 +294,7 @@ impl Plan {
                     is_capped |= code == Code::Full;
                     code.or(pick.otherwise)
                 }
-                Some((pick, value)) => match pick.code(value) {
-                    NOT_A_NUMBER => pick.otherwise,
-                    code => code,
-                },
+                Some((pick, value)) => pick.code(value).unwrap_or(pick.otherwise),
                 None => picks.last().map_or(0, |(_, pick)| pick.otherwise),
             };
             key |= Key::from(code) << label.shift;
@@ -303,26 +302,30 @@ impl Plan {
         Some((key, is_capped))
     }
 
-    /// What such a record adds. `base` is what its resource says of the label set, `classes` are those of its attributes.
-    pub(super) fn resolve(&self, base: Key, record: &Record, classes: &[Classes]) -> Outcome {
-        let fields = record.fields();
+    /// What log records or spans of a signature add. `base` is what their resource says of the label set, `classes` are those of
+    /// the attributes.
+    pub(super) fn resolve(&self, base: Key, signature: &Signature, classes: &[Classes]) -> Outcome {
+        let fields = signature.fields();
+        if self.measure.as_ref().is_some_and(|measure| !measure.is_in(signature)) {
+            return Outcome::None;
+        }
         if self.span_kinds >> fields.span_kind() & 1 == 0 {
             return Outcome::None;
         }
-        let answer = |slot: usize, question| classes[slot].answer(record.class(slot), question);
+        let answer = |slot: usize, question| classes[slot].answer(signature.class(slot), question);
         let mut is_bad = false;
         for wanted in &self.conditions {
             let holds = match wanted {
                 Wanted::Yes(slot, question) => match answer(*slot, *question) {
                     // It only matters when all else holds.
-                    Some(NOT_A_NUMBER) => {
+                    Some(Answer::NotANumber) => {
                         is_bad = true;
                         true
                     }
-                    answer => answer == Some(YES),
+                    answer => answer == Some(Answer::Yes),
                 },
-                Wanted::Present(slot, is_present) => record.has(*slot) == *is_present,
-                Wanted::AnyOf(slots) => slots.iter().any(|slot| record.has(*slot)),
+                Wanted::Present(slot, is_present) => signature.has(*slot) == *is_present,
+                Wanted::AnyOf(slots) => slots.iter().any(|slot| signature.has(*slot)),
                 Wanted::Severity(from, to) => fields.is_severe(*from, *to),
                 Wanted::Field(field, word) => fields.word_of(*field) == *word,
             };
@@ -335,12 +338,12 @@ impl Plan {
             let CodeOf::Record(steps) = &label.code else { continue };
             let code = steps.iter().find_map(|step| match step {
                 Step::Answer(slot, question) => answer(*slot, *question),
-                Step::Field(field, codes) => Some(codes[fields.word_of(*field)]),
-                Step::Otherwise(code) => Some(*code),
+                Step::Field(field, codes) => Some(Answer::Code(codes[fields.word_of(*field)])),
+                Step::Otherwise(code) => Some(Answer::Code(*code)),
             });
             match code {
-                None | Some(NOT_A_NUMBER) => is_bad = true,
-                Some(code) => key |= Key::from(code) << label.shift,
+                Some(Answer::Code(code)) => key |= Key::from(code) << label.shift,
+                _ => is_bad = true,
             }
         }
         if is_bad { Outcome::Bad } else { Outcome::Add(key) }
@@ -372,22 +375,19 @@ impl Measure {
         })
     }
 
-    /// The bucket of the record's value, and the value, if it has one.
+    /// Whether there is anything to measure.
+    fn is_in(&self, signature: &Signature) -> bool {
+        self.slot.is_none_or(|slot| signature.has(slot))
+    }
+
+    /// The bucket of the value that is there, and the value.
     #[inline]
-    pub(super) fn of_record(
-        &self,
-        record: &Record,
-        item: &Item<'_>,
-    ) -> Result<Option<(usize, f64)>, BadValue> {
-        let number = match self.slot {
-            None => Some(item.duration_nanos as f64),
-            Some(slot) => record.number(slot),
-        };
-        let Some(number) = number else { return Ok(None) };
+    pub(super) fn value(&self, signature: &Signature, item: &Item<'_>) -> Result<(usize, f64), BadValue> {
+        let number = self.slot.map_or(item.duration_nanos as f64, |slot| signature.number(slot));
         let value = number * self.scale;
         if !(0.0..=MAX_VALUE).contains(&value) {
             return Err(BadValue);
         }
-        Ok(Some((self.bounds.partition_point(|bound| *bound < value), value)))
+        Ok((self.bounds.partition_point(|bound| *bound < value), value))
     }
 }

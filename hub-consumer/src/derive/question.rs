@@ -1,24 +1,32 @@
-//! What rules ask of the value of an attribute, each question once, however many rules ask it. Answers are small numbers.
+//! What rules ask of the value of an attribute, each question once, however many rules ask it.
 
 use super::{
     keys::Keys,
     rules::{Choice, HTTP_CLASSES, Source, Values},
-    scalar::{Answer, Condition, Literal, Scalar, position},
+    scalar::{self, Condition, Literal, Scalar, position},
 };
 
 /// What is asked.
 #[derive(Debug, PartialEq)]
 pub(super) enum Question {
-    /// Whether a condition holds: [`YES`], or another number.
+    /// Whether a condition holds.
     Holds(Condition),
     /// The code of a label's value.
     Code(Pick),
 }
 
-/// The answer of a condition that holds.
-pub(super) const YES: u32 = 1;
-/// The answer where a number is wanted and something else is there.
-pub(super) const NOT_A_NUMBER: u32 = u32::MAX;
+/// What comes of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// The condition holds.
+    Yes,
+    /// It does not.
+    No,
+    /// This is the label's code.
+    Code(u32),
+    /// A number is wanted, and something else is there.
+    NotANumber,
+}
 
 /// How the code of a label's value is found.
 #[derive(Debug, PartialEq)]
@@ -50,14 +58,14 @@ enum Comparison {
 impl Question {
     /// The answer for the value of an attribute that is there.
     #[inline]
-    pub(super) fn answer(&self, value: &Scalar<'_>) -> u32 {
+    pub(super) fn answer(&self, value: &Scalar<'_>) -> Answer {
         match self {
             Question::Holds(condition) => match condition.ask(Some(value)) {
-                Answer::Yes => YES,
-                Answer::No => 0,
-                Answer::NotANumber => NOT_A_NUMBER,
+                scalar::Answer::Yes => Answer::Yes,
+                scalar::Answer::No => Answer::No,
+                scalar::Answer::NotANumber => Answer::NotANumber,
             },
-            Question::Code(pick) => pick.code(value),
+            Question::Code(pick) => pick.code(value).map_or(Answer::NotANumber, Answer::Code),
         }
     }
 }
@@ -84,15 +92,15 @@ impl Pick {
         self.choose == Choose::AsItComes
     }
 
-    /// The code for a value, or [`NOT_A_NUMBER`].
-    pub(super) fn code(&self, value: &Scalar<'_>) -> u32 {
+    /// The code for a value; `None` when a number is wanted and the value is none.
+    pub(super) fn code(&self, value: &Scalar<'_>) -> Option<u32> {
         let found = match &self.choose {
             Choose::Listed(literals, codes) => position(literals, value).map(|index| codes[index]),
             Choose::Numbers(numbers, codes) => value.number().and_then(|given| {
                 numbers.iter().position(|number| *number == given).map(|index| codes[index])
             }),
             Choose::Texts(cases) => {
-                let Scalar::Text(text) = value else { return self.otherwise };
+                let Scalar::Text(text) = value else { return Some(self.otherwise) };
                 let holds = |(wanted, comparison, _): &&(Box<[u8]>, Comparison, u32)| match comparison {
                     Comparison::Whole => **text == **wanted,
                     Comparison::Prefix => text.starts_with(wanted),
@@ -100,18 +108,18 @@ impl Pick {
                 cases.iter().find(holds).map(|(_, _, code)| *code)
             }
             Choose::Mapped(cases) => {
-                let holds = |(condition, _): &&(Condition, u32)| condition.ask(Some(value)) == Answer::Yes;
+                let holds =
+                    |(condition, _): &&(Condition, u32)| condition.ask(Some(value)) == scalar::Answer::Yes;
                 cases.iter().find(holds).map(|(_, code)| *code)
             }
             Choose::HttpStatus(codes) => {
-                let Some(number) = value.number() else { return NOT_A_NUMBER };
-                let class = (number / 100.0).floor() - 2.0;
+                let class = (value.number()? / 100.0).floor() - 2.0;
                 // A conversion stays within its type: what is too large has no code either.
                 if class < 0.0 { None } else { codes.get(class as usize).copied() }
             }
             Choose::AsItComes => None,
         };
-        found.unwrap_or(self.otherwise)
+        Some(found.unwrap_or(self.otherwise))
     }
 }
 

@@ -3,24 +3,24 @@
 //! A Kafka record that cannot be decoded must leave nothing behind, so what it adds is *staged* until it is whole.
 //!
 //! Memory, for each block: of every rule at most `max_series` + 2 label sets with as many cells as the histogram has buckets, of
-//! some 40 bytes, and an exemplar of some 70 bytes for each cell at most; 4,096 different records as rules see them, some 100
-//! bytes each; and the classes of values that rules tell apart. In practice it is the label sets that the block has, a few dozen.
+//! some 40 bytes, and an exemplar of some 70 bytes for each cell at most; 4,096 signatures of some 100 bytes; and the classes of
+//! values that rules tell apart. In practice it is the label sets that the block has, a few dozen.
 
 use std::{collections::HashMap, sync::Arc};
 
 use telemetry_wire::{Malformed, common::AnyValue, logs::ResourceLogs};
 
 use super::{
+    classes::{Class, Classes},
     item::Item,
-    known::Known,
-    plan::{BadValue, Key, Outcome, Plan, Program},
-    record::{Classes, Record},
+    plan::{Key, Outcome, Plan, Program},
+    rule_sets::RuleSets,
     scalar::Scalar,
-    sets::Sets,
+    signature::{Signature, Signatures},
 };
 
-/// Different records that are remembered at once. Rules of few labels make some hundred; more are worked out again.
-const MOST_KNOWN: usize = 4096;
+/// Signatures that are remembered at once. Rules of few labels make some hundred; more are worked out again.
+const MOST_SIGNATURES: usize = 4096;
 
 /// What the records of one block add to the series.
 #[derive(Debug)]
@@ -33,14 +33,15 @@ pub struct Tally {
     pub(super) exemplars: Vec<Sampled>,
     /// Log records or spans.
     pub(super) items: u64,
-    sets: Sets,
-    /// By the number of a key in the block, that of the attribute which is looked at.
-    slots: Vec<u8>,
-    record: Record,
+    sets: RuleSets,
+    /// By the number of a key in the block.
+    slots: Vec<Slot>,
     /// By the number of an attribute that is looked at.
     classes: Vec<Classes>,
-    /// Records that came before, as their numbers; and by those what they do, from and to where in `actions`.
-    known: Known,
+    /// Of the log record or span at hand.
+    signature: Signature,
+    /// What came before, each with a number; and by that what it does, from and to where in `actions`.
+    signatures: Signatures,
     ranges: Vec<(u32, u32)>,
     actions: Vec<Action>,
     /// Something was left out or sent to `other` in the Kafka record at hand.
@@ -49,6 +50,17 @@ pub struct Tally {
     touched: Vec<u32>,
     /// Exemplars of the Kafka records before the one at hand.
     kept_exemplars: usize,
+}
+
+/// What is known of an attribute's key.
+#[derive(Debug, Clone, Copy)]
+enum Slot {
+    /// It was not looked for yet.
+    Unknown,
+    /// No rule looks at it.
+    Ignored,
+    /// It is looked at under this number.
+    At(u8),
 }
 
 /// What a log record or span does.
@@ -121,11 +133,11 @@ impl Tally {
             cells: Vec::new(),
             exemplars: Vec::new(),
             items: 0,
-            sets: Sets::default(),
+            sets: RuleSets::default(),
             slots: Vec::new(),
-            record: Record::new(program.questions.len()),
             classes: program.questions.iter().map(|questions| Classes::new(questions.len())).collect(),
-            known: Known::new(),
+            signature: Signature::new(program.questions.len()),
+            signatures: Signatures::new(),
             ranges: Vec::new(),
             actions: Vec::new(),
             is_marked: false,
@@ -178,7 +190,7 @@ impl Tally {
         self.sets.forget();
         // The block gives the numbers of its keys to others.
         self.slots.clear();
-        self.record.clear();
+        self.signature.clear();
     }
 
     /// The rules for the resource with this number in the block; `None` when there are none.
@@ -192,77 +204,70 @@ impl Tally {
         self.program.span_kinds >> span_kind & 1 == 1
     }
 
-    /// In [`Tally::slots`]: no rule looks at the key.
-    const OTHER: u8 = u8::MAX;
-    /// In [`Tally::slots`]: the key was not looked for yet.
-    const UNSEEN: u8 = u8::MAX - 1;
-
     /// Whether an attribute may be looked at, by the number of its key in the block.
     #[inline]
     pub(super) fn may_look_at(&self, number: u32) -> bool {
-        self.slots.get(number as usize) != Some(&Self::OTHER)
+        !matches!(self.slots.get(number as usize), Some(Slot::Ignored))
     }
 
     /// An attribute of the log record or span at hand, and the number of its key in the block.
     #[inline(never)]
     pub(super) fn see(&mut self, number: u32, key: &[u8], value: &AnyValue<'_>) {
         let slot = match self.slots.get(number as usize) {
-            Some(slot) if *slot != Self::UNSEEN => *slot,
-            _ => self.find_slot(number as usize, key),
+            None | Some(Slot::Unknown) => self.find_slot(number as usize, key),
+            Some(slot) => *slot,
         };
-        if slot == Self::OTHER {
-            return;
-        }
+        let Slot::At(slot) = slot else { return };
         let (slot, value) = (usize::from(slot), Scalar::of(value));
         let class = match self.classes[slot].find(&self.program.questions[slot], &value) {
             Some(class) => class,
             None => self.add_class(slot, &value),
         };
-        self.record.note(slot, class);
+        self.signature.note(slot, class);
         if self.program.measured >> slot & 1 == 1 {
-            self.record.note_number(slot, &value);
+            self.signature.note_number(slot, &value);
         }
     }
 
     #[cold]
-    fn find_slot(&mut self, number: usize, key: &[u8]) -> u8 {
+    fn find_slot(&mut self, number: usize, key: &[u8]) -> Slot {
         if self.slots.len() <= number {
-            self.slots.resize(number + 1, Self::UNSEEN);
+            self.slots.resize(number + 1, Slot::Unknown);
         }
-        let slot = self.program.keys.find(key).map_or(Self::OTHER, |slot| slot as u8);
+        let slot = self.program.keys.find(key).map_or(Slot::Ignored, |slot| Slot::At(slot as u8));
         self.slots[number] = slot;
         slot
     }
 
     #[cold]
-    fn add_class(&mut self, slot: usize, value: &Scalar<'_>) -> u16 {
+    fn add_class(&mut self, slot: usize, value: &Scalar<'_>) -> Class {
         let Tally { program, classes, .. } = self;
         if let Some(class) = classes[slot].add(&program.questions[slot], value) {
             return class;
         }
-        // They begin anew, and what is known of records by the old ones is void.
+        // They begin anew, and signatures of the old ones are void.
         classes[slot].clear();
         let class = classes[slot].add(&program.questions[slot], value).expect("there is room for one");
-        self.forget_known();
+        self.forget_signatures();
         class
     }
 
-    fn forget_known(&mut self) {
-        self.known.clear();
+    fn forget_signatures(&mut self) {
+        self.signatures.clear();
         self.ranges.clear();
         self.actions.clear();
     }
 
     /// The attributes of the log record or span at hand come once more.
     pub(super) fn restart(&mut self) {
-        self.record.clear();
+        self.signature.clear();
     }
 
     /// Counts the log record or span at hand, whose resource has these rules.
     pub(super) fn item(&mut self, set: u32, item: &Item<'_>) {
-        let has_parse_error = self.program.keys.parse_error.is_some_and(|slot| self.record.has(slot));
-        self.record.finish(set, item.fields(has_parse_error));
-        let (start, end) = match self.known.find(&self.record) {
+        let has_parse_error = self.program.keys.parse_error.is_some_and(|slot| self.signature.has(slot));
+        self.signature.finish(set, item.fields(has_parse_error));
+        let (start, end) = match self.signatures.find(&self.signature) {
             Some(number) => self.ranges[number as usize],
             None => self.resolve(set),
         };
@@ -276,22 +281,22 @@ impl Tally {
                 Action::Leave { plan } => self.leave(plan),
             }
         }
-        self.record.clear();
+        self.signature.clear();
     }
 
-    /// What records such as the one at hand do, which is the first of them.
+    /// What the signature at hand does, which is new.
     #[cold]
     fn resolve(&mut self, set: u32) -> (u32, u32) {
-        if self.known.len() >= MOST_KNOWN {
-            self.forget_known();
+        if self.signatures.len() >= MOST_SIGNATURES {
+            self.forget_signatures();
         }
-        self.known.add(&self.record);
-        let Tally { program, counts, cells, sets, record, classes, actions, .. } = self;
+        self.signatures.add(&self.signature);
+        let Tally { program, counts, cells, sets, signature, classes, actions, .. } = self;
         let start = actions.len() as u32;
         for active in sets.rules(set) {
             let plan = active.plan;
             let (of, counts) = (&program.plans[plan as usize], &mut counts[plan as usize]);
-            match of.resolve(active.base, record, classes) {
+            match of.resolve(active.base, signature, classes) {
                 Outcome::None => {}
                 Outcome::Bad => actions.push(Action::Leave { plan }),
                 Outcome::Add(key) => {
@@ -327,11 +332,7 @@ impl Tally {
     fn measure(&mut self, plan: u32, label_set: u32, first: u32, is_bounded: bool, item: &Item<'_>) {
         let of = &self.program.plans[plan as usize];
         let Some(measure) = &of.measure else { return };
-        let (bucket, value) = match measure.of_record(&self.record, item) {
-            Ok(Some(measured)) => measured,
-            Ok(None) => return,
-            Err(BadValue) => return self.leave(plan),
-        };
+        let Ok((bucket, value)) = measure.value(&self.signature, item) else { return self.leave(plan) };
         let (has_exemplars, bucket) = (of.has_exemplars, bucket as u32);
         let cell = first + bucket;
         self.add(cell, value);

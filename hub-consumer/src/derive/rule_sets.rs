@@ -1,23 +1,23 @@
 //! Which rules are for the records of a resource: looked up once for each resource of a block.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use telemetry_wire::{Malformed, logs::ResourceLogs};
 
 use super::{
     keys::Seen,
-    plan::{Key, Program},
+    plan::{Key, Plan, Program},
     scalar::Scalar,
 };
 
 /// Sets of rules that resources of one block have.
 #[derive(Debug, Default)]
-pub(super) struct Sets {
+pub(super) struct RuleSets {
     list: Vec<Vec<Active>>,
     known: HashMap<Vec<Active>, u32>,
-    /// By the block's number of a resource.
-    of_resource: Vec<u32>,
-    /// Of these, how many the records before the last one have.
+    /// By the block's number of a resource; `None` where no rule is for it.
+    of_resource: Vec<Option<u32>>,
+    /// Of these, how many the Kafka records before the one at hand have.
     kept: usize,
 }
 
@@ -32,10 +32,7 @@ pub(super) struct Active {
     pub(super) is_capped: bool,
 }
 
-/// No rule applies.
-const NONE: u32 = u32::MAX;
-
-impl Sets {
+impl RuleSets {
     /// The set for the resource with this number in the block; `None` when no rule is for it.
     pub(super) fn of(
         &mut self,
@@ -47,8 +44,7 @@ impl Sets {
             let set = self.find(program, group)?;
             self.of_resource.push(set);
         }
-        let set = self.of_resource[number as usize];
-        Ok((set != NONE).then_some(set))
+        Ok(self.of_resource[number as usize])
     }
 
     /// The rules of a set.
@@ -66,7 +62,7 @@ impl Sets {
         self.of_resource.truncate(self.kept);
     }
 
-    fn find(&mut self, program: &Program, group: &ResourceLogs<'_>) -> Result<u32, Malformed> {
+    fn find(&mut self, program: &Program, group: &ResourceLogs<'_>) -> Result<Option<u32>, Malformed> {
         let mut seen = Seen::nothing();
         for attribute in group.resource.attributes() {
             let attribute = attribute?;
@@ -74,19 +70,19 @@ impl Sets {
                 seen.note(slot, Scalar::of(&attribute.value));
             }
         }
-        let mut active = Vec::new();
-        for (plan, of) in program.plans.iter().enumerate() {
-            let Some((base, is_capped)) = of.of_resource(&seen, &program.series) else { continue };
-            active.push(Active { plan: plan as u32, base, is_capped });
-        }
+        let active = |(plan, of): (usize, &Arc<Plan>)| {
+            let (base, is_capped) = of.of_resource(&seen, &program.series)?;
+            Some(Active { plan: plan as u32, base, is_capped })
+        };
+        let active: Vec<Active> = program.plans.iter().enumerate().filter_map(active).collect();
         if active.is_empty() {
-            return Ok(NONE);
+            return Ok(None);
         }
         let next = self.list.len() as u32;
         let set = *self.known.entry(active.clone()).or_insert(next);
         if set == next {
             self.list.push(active);
         }
-        Ok(set)
+        Ok(Some(set))
     }
 }
