@@ -20,7 +20,7 @@ pub(super) struct Signature {
     /// Words that are used.
     len: usize,
     /// By attribute, for those that are measured.
-    numbers: [f64; MOST_ATTRIBUTES],
+    numbers: Box<[f64]>,
 }
 
 /// Signatures that came before, each once: a number for each, from 0.
@@ -38,7 +38,7 @@ impl Signature {
     /// One with so many attributes, none of which has come.
     pub(super) fn new(attributes: usize) -> Signature {
         let len = 1 + attributes.div_ceil(IN_WORD);
-        Signature { words: [0; _], len, numbers: [0.0; MOST_ATTRIBUTES] }
+        Signature { words: [0; _], len, numbers: vec![0.0; attributes].into() }
     }
 
     /// No attribute has come.
