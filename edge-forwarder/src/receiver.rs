@@ -21,7 +21,6 @@ mod body;
 mod buffer;
 mod decompress;
 mod framing;
-mod json;
 mod otlp_grpc;
 mod otlp_http;
 

@@ -18,7 +18,6 @@
 
 mod attributes;
 mod context;
-mod json;
 mod logs;
 mod plain;
 mod spans;
@@ -32,7 +31,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-use telemetry_wire::Malformed;
+use telemetry_wire::{InspectLimits, Malformed, Signal, Summary, inspect};
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_64, xxh3_128};
 
 use crate::clickhouse::block::{BlockWriter, Type};
@@ -41,7 +40,6 @@ use crate::clickhouse::dictionary::Dictionary;
 use crate::derive::{Program, Tally};
 use time::Clamp;
 
-pub(crate) use json::json_to_protobuf;
 pub use logs::LogRows;
 pub use spans::SpanRows;
 pub use time::ORIGINAL_TIMESTAMP;
@@ -85,7 +83,7 @@ pub struct RowKey {
 }
 
 /// Changes whenever the same records would become other rows.
-const ENCODER_VERSION: u32 = 2;
+const ENCODER_VERSION: u32 = 3;
 
 impl DecodeSettings {
     /// What the rows of a block depend on beside its records. Equal ids give equal rows.
@@ -105,6 +103,9 @@ pub struct Pushed {
     pub rows: usize,
 }
 
+/// The reason of a record in which nothing was found although it holds something.
+pub(crate) const NO_ITEMS: &str = "no_items";
+
 /// A record that can never become rows.
 #[derive(Debug, thiserror::Error)]
 pub enum Undecodable {
@@ -119,6 +120,12 @@ pub enum Undecodable {
         /// Bytes of block they take.
         bytes: usize,
     },
+    /// It is well-formed, and all that it holds are fields that no such request has.
+    #[error("the record holds no item and {unknown_fields} fields that are not known")]
+    NoItems {
+        /// How many there are.
+        unknown_fields: u64,
+    },
 }
 
 impl Undecodable {
@@ -127,6 +134,7 @@ impl Undecodable {
         match self {
             Undecodable::Malformed(_) => "malformed",
             Undecodable::TooLarge { .. } => "too_large",
+            Undecodable::NoItems { .. } => NO_ITEMS,
         }
     }
 }
@@ -137,8 +145,19 @@ impl From<Malformed> for Undecodable {
     }
 }
 
+/// Refuses a request without items that holds what is not known: it is something else, and would vanish.
+///
+/// # Errors
+/// [`Undecodable::NoItems`], or [`Undecodable::Malformed`].
+pub(crate) fn refuse_unknown(signal: Signal, request: &[u8]) -> Result<(), Undecodable> {
+    let Summary { items, unknown_fields, .. } = inspect(signal, request, &InspectLimits::default())?;
+    if items == 0 && unknown_fields > 0 { Err(Undecodable::NoItems { unknown_fields }) } else { Ok(()) }
+}
+
 /// The rows of one signal: how they are decoded, ordered and written. [`LogRows`] and [`SpanRows`] implement it.
 pub trait Rows: Debug + Default + Send + 'static {
+    /// What the records are requests of.
+    const SIGNAL: Signal;
     /// Every column that can be written, in table order; [`PROVENANCE`] at the end.
     const COLUMNS: &'static [Column];
     /// The string column by which rows of one record and time are told apart.
@@ -304,7 +323,11 @@ impl<R: Rows> Block<R> {
         let digest = xxh3_128(request);
         let mark = self.rows.mark();
         let rows_before = self.rows.rows().len();
-        if let Err(undecodable) = self.rows.decode(request, &context, self.tally.as_mut()) {
+        let decoded = self.rows.decode(request, &context, self.tally.as_mut()).and_then(|()| {
+            let is_empty = self.rows.rows().len() == rows_before;
+            if is_empty { refuse_unknown(R::SIGNAL, request) } else { Ok(()) }
+        });
+        if let Err(undecodable) = decoded {
             self.rows.rollback(mark);
             self.tally.iter_mut().for_each(Tally::forget);
             return Err(undecodable);

@@ -10,21 +10,31 @@ use kafka_client::Record;
 use telemetry_wire::{
     InspectLimits, Signal,
     headers::{Encoding, RecordHeaders},
-    inspect,
+    inspect, json,
 };
 
 use crate::{
-    decode::json_to_protobuf,
+    decode::NO_ITEMS,
     sink::{Fragment, Origin, Unreadable},
 };
 
 #[cfg(test)]
 mod tests;
 
+/// The reason of a record that is to be JSON and is none, or not that of such a request.
+const MALFORMED_JSON: &str = "malformed_json";
+
 /// The record names an encoding that this version does not know.
 #[derive(Debug, thiserror::Error)]
 #[error("encoding `{0}` is not known")]
 struct UnknownEncoding(String);
+
+/// JSON in which nothing of the request was found: another signal's, or no telemetry at all.
+#[derive(Debug, thiserror::Error)]
+#[error("the record is JSON without items; `{unknown_field}` is not a field of this request")]
+struct NoItems {
+    unknown_field: String,
+}
 
 /// The record as protobuf.
 ///
@@ -65,13 +75,24 @@ fn looks_like_json(value: &[u8]) -> bool {
 /// JSON can by chance be well-formed protobuf, all of it fields that nobody knows; it must not vanish as a request
 /// without items.
 fn unlabelled(signal: Signal, value: &Bytes) -> Result<Bytes, Unreadable> {
-    match inspect(signal, value, &InspectLimits::default()) {
-        Ok(summary) if summary.items > 0 => Ok(value.clone()),
-        Ok(_) => Ok(from_json(signal, value).unwrap_or_else(|_| value.clone())),
-        Err(_) => from_json(signal, value),
+    let as_protobuf = inspect(signal, value, &InspectLimits::default());
+    if as_protobuf.as_ref().is_ok_and(|summary| summary.items > 0) {
+        return Ok(value.clone());
+    }
+    match from_json(signal, value) {
+        Err(error) if error.reason == MALFORMED_JSON && as_protobuf.is_ok() => Ok(value.clone()),
+        read => read,
     }
 }
 
 fn from_json(signal: Signal, value: &[u8]) -> Result<Bytes, Unreadable> {
-    json_to_protobuf(signal, value).map(Bytes::from).map_err(|error| Unreadable::new("malformed_json", error))
+    let mut request = Vec::new();
+    let read = json::transcode(signal, value, &mut request)
+        .map_err(|error| Unreadable::new(MALFORMED_JSON, error))?;
+    // What was just written is well-formed; nesting beyond the limit is found by whoever decodes it.
+    let items = inspect(signal, &request, &InspectLimits::default()).map_or(1, |summary| summary.items);
+    match read.unknown_field {
+        Some(unknown_field) if items == 0 => Err(Unreadable::new(NO_ITEMS, NoItems { unknown_field })),
+        _ => Ok(Bytes::from(request)),
+    }
 }

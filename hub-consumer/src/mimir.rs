@@ -17,13 +17,17 @@ pub mod reply;
 use bytes::Bytes;
 use jiff::Timestamp;
 use service_runtime::http_client::HttpClientError;
-use telemetry_wire::metrics::{Metric, Point, Temporality, rewrite};
+use telemetry_wire::{
+    Signal,
+    metrics::{Metric, Point, Temporality, rewrite},
+};
 
 use self::{
     config::{DeltaPolicy, MimirConfig},
     endpoint::Endpoint,
 };
 use crate::{
+    decode,
     metrics::SignalMetrics,
     sink::{Fragment, Sealed, Sink, Unreadable, Verdict},
 };
@@ -126,6 +130,10 @@ impl Sink for MimirSink {
         };
         let retained = rewrite::retain(&fragment.value, keep_metric, keep_point)
             .map_err(|malformed| Unreadable::new("malformed", malformed))?;
+        if retained.kept_points == 0 {
+            decode::refuse_unknown(Signal::Metrics, &fragment.value)
+                .map_err(|undecodable| Unreadable::new(undecodable.reason(), undecodable))?;
+        }
         let request = retained.rewritten.map_or_else(|| fragment.value.clone(), Bytes::from);
         block.bytes += request.len();
         block.points += retained.kept_points;

@@ -37,6 +37,8 @@ pub struct Summary {
     pub metrics: u64,
     /// The encoded size of the largest log record, span or metric (a metric with all its points), in bytes.
     pub max_item_bytes: usize,
+    /// Fields that the schema does not have: a newer sender's, or the request is another thing than it is taken for.
+    pub unknown_fields: u64,
 }
 
 /// Checks `request` and counts what it holds.
@@ -57,6 +59,7 @@ fn check(message: &[u8], schema: &Schema, depth_left: u32, summary: &mut Summary
         let (number, wire_type) = reader.key()?;
         let kind = schema.kind(number);
         if wire_type != pb::WIRE_LEN {
+            summary.unknown_fields += u64::from(matches!(kind, Kind::Unknown));
             check_scalar(&mut reader, kind, number, wire_type, start)?;
             continue;
         }
@@ -70,7 +73,10 @@ fn check(message: &[u8], schema: &Schema, depth_left: u32, summary: &mut Summary
                     check(value, inner, depth_left, summary).map_err(|malformed| malformed.shifted(base))?;
                 }
             }
-            Kind::Unknown => reader.accept_unknown()?,
+            Kind::Unknown => {
+                summary.unknown_fields += 1;
+                reader.accept_unknown()?;
+            }
             Kind::PackedVarint => {
                 check_packed_varints(value).map_err(|kind| Malformed { offset: start, kind })?
             }

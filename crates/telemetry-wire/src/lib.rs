@@ -17,6 +17,7 @@ pub mod envelope;
 pub mod fixtures;
 pub mod headers;
 pub mod inspect;
+pub mod json;
 pub mod key;
 pub mod logs;
 pub mod metrics;

@@ -16,7 +16,7 @@ use axum::http::StatusCode;
 use prost::Message;
 use thiserror::Error;
 
-use super::{buffer::Overflow, decompress::DecompressError, json::JsonError};
+use super::{buffer::Overflow, decompress::DecompressError};
 use crate::publisher::Unpublished;
 
 /// Why a request was not taken. Its text goes to the sender.
@@ -125,15 +125,6 @@ impl From<DecompressError> for Refusal {
         match error {
             DecompressError::Overflow(overflow) => overflow.into(),
             DecompressError::Corrupt { .. } => Refusal::Malformed { what: error.to_string() },
-        }
-    }
-}
-
-impl From<JsonError> for Refusal {
-    fn from(error: JsonError) -> Refusal {
-        match error {
-            JsonError::Overflow(overflow) => overflow.into(),
-            JsonError::Invalid { .. } => Refusal::Malformed { what: error.to_string() },
         }
     }
 }

@@ -10,6 +10,7 @@ use std::io;
 
 use bytes::Bytes;
 use memmap2::MmapMut;
+use telemetry_wire::json::{Full, Output};
 use thiserror::Error;
 
 use crate::budget::{BudgetExhausted, MemoryBudget, Reservation};
@@ -66,10 +67,6 @@ impl BudgetBuffer {
         }
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.len
-    }
-
     /// Makes room for `additional` bytes. A failure is remembered: see [`BudgetBuffer::overflow`].
     pub(crate) fn reserve(&mut self, additional: usize) -> Result<(), Overflow> {
         let Some(needed) = self.len.checked_add(additional).filter(|needed| *needed <= self.limit) else {
@@ -84,7 +81,7 @@ impl BudgetBuffer {
             .grow(wanted)
             .map_err(|exhausted| *self.overflow.insert(Overflow::Budget(exhausted)))?;
         let mut larger = Storage::zeroed(wanted);
-        larger.as_mut()[..self.len].copy_from_slice(self.written());
+        larger.as_mut()[..self.len].copy_from_slice(&self.storage.as_ref()[..self.len]);
         self.storage = larger;
         self.reservation.shrink(held);
         Ok(())
@@ -95,11 +92,6 @@ impl BudgetBuffer {
         self.spare()[..bytes.len()].copy_from_slice(bytes);
         self.advance(bytes.len());
         Ok(())
-    }
-
-    /// What was written, for changes in place.
-    pub(crate) fn written(&mut self) -> &mut [u8] {
-        &mut self.storage.as_mut()[..self.len]
     }
 
     /// The room made by [`reserve`](BudgetBuffer::reserve), for decoders that write by themselves; then [`advance`](BudgetBuffer::advance).
@@ -174,6 +166,20 @@ impl AsMut<[u8]> for Storage {
     }
 }
 
+/// For the JSON reader; the cause of a growth that failed is in [`BudgetBuffer::overflow`].
+impl Output for BudgetBuffer {
+    fn grow(&mut self, count: usize) -> Result<&mut [u8], Full> {
+        self.reserve(count).map_err(|_| Full)?;
+        let start = self.len;
+        self.advance(count);
+        Ok(&mut self.storage.as_mut()[start..start + count])
+    }
+
+    fn written(&mut self) -> &mut [u8] {
+        &mut self.storage.as_mut()[..self.len]
+    }
+}
+
 /// For push decoders; the cause of a failed write is in [`BudgetBuffer::overflow`].
 impl io::Write for BudgetBuffer {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -229,6 +235,6 @@ mod tests {
         let exhausted = Overflow::Budget(BudgetExhausted { limit: FIRST_STEP });
         assert_eq!(buffer.put(&[1]), Err(exhausted));
         assert_eq!(buffer.overflow(), Some(exhausted));
-        assert_eq!(buffer.len(), FIRST_STEP, "what was there stays");
+        assert_eq!(buffer.len, FIRST_STEP, "what was there stays");
     }
 }

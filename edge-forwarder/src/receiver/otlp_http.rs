@@ -8,7 +8,7 @@ use axum::{
 };
 use prost::Message;
 use serde::Serialize;
-use telemetry_wire::Signal;
+use telemetry_wire::{Signal, json};
 
 use super::{
     Receiver,
@@ -16,7 +16,6 @@ use super::{
     body,
     buffer::{BudgetBuffer, Overflow, RequestBytes},
     decompress::Encoding,
-    json,
 };
 use crate::{
     metrics::Transport,
@@ -125,11 +124,15 @@ async fn export(
 }
 
 fn to_protobuf(receiver: &Receiver, signal: Signal, mut json: RequestBytes) -> Result<RequestBytes, Refusal> {
-    // The JSON reader's scratch holds at most the longest string with escapes.
-    json.reservation.grow(json.bytes.len()).map_err(Overflow::from)?;
+    // A text with escapes exists twice beside the output: in the JSON reader's scratch and as it is written.
+    json.reservation.grow(2 * json.bytes.len()).map_err(Overflow::from)?;
     let mut output = BudgetBuffer::new(receiver.config().body_limits().max_bytes, receiver.budget());
-    json::transcode(signal, &json.bytes, &mut output)?;
-    Ok(output.into_request())
+    match json::transcode(signal, &json.bytes, &mut output) {
+        Ok(_) => Ok(output.into_request()),
+        Err(error) => Err(output
+            .overflow()
+            .map_or_else(|| Refusal::Malformed { what: error.to_string() }, Refusal::from)),
+    }
 }
 
 impl Format {

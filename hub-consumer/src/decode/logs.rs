@@ -1,8 +1,8 @@
 //! Log records as rows of `otel_logs`.
 
-use telemetry_wire::Malformed;
 use telemetry_wire::common::{AnyValue, KeyValue};
 use telemetry_wire::logs::{LogRecord, Request};
+use telemetry_wire::{Malformed, Signal};
 
 use super::attributes::{self, AttributeColumn, AttributeMap};
 use super::context::{Group, ResourceEntry, Resources, ResourcesMark, ScopeEntry, Scopes, ScopesMark};
@@ -160,6 +160,7 @@ impl LogRows {
 }
 
 impl Rows for LogRows {
+    const SIGNAL: Signal = Signal::Logs;
     const COLUMNS: &'static [Column] = COLUMNS;
     const TELLING: &'static str = "Body";
     type Row = LogRow;

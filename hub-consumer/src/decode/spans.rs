@@ -2,9 +2,9 @@
 
 use std::ops::Range;
 
-use telemetry_wire::Malformed;
 use telemetry_wire::common::KeyValue;
 use telemetry_wire::traces::{Event, Link, Request, Span};
+use telemetry_wire::{Malformed, Signal};
 
 use super::attributes::{self, AttributeColumn, AttributeMap};
 use super::context::{Group, ResourceEntry, Resources, ResourcesMark, ScopeEntry, Scopes, ScopesMark};
@@ -273,6 +273,7 @@ impl Run {
 }
 
 impl Rows for SpanRows {
+    const SIGNAL: Signal = Signal::Traces;
     const COLUMNS: &'static [Column] = COLUMNS;
     const TELLING: &'static str = "SpanId";
     type Row = SpanRow;

@@ -1,9 +1,11 @@
 //! Requests in every encoding and the headers that name it, or do not.
 
 use opentelemetry_proto::tonic::collector::{
-    logs::v1::ExportLogsServiceRequest, trace::v1::ExportTraceServiceRequest,
+    logs::v1::ExportLogsServiceRequest, metrics::v1::ExportMetricsServiceRequest,
+    trace::v1::ExportTraceServiceRequest,
 };
 use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs, ScopeLogs};
+use opentelemetry_proto::tonic::metrics::v1::{metric::Data, number_data_point::Value};
 use prost::Message;
 use telemetry_wire::{fixtures::Load, headers::ENCODING};
 
@@ -27,19 +29,20 @@ fn items(signal: Signal, request: &[u8]) -> u64 {
     inspect(signal, request, &InspectLimits::default()).unwrap().items
 }
 
+fn check_json<T: Message + Default + PartialEq + serde::Serialize>(signal: Signal, request: &T) {
+    let json = serde_json::to_vec(request).unwrap();
+    for encoding in [Some("otlp_json"), None] {
+        let read = T::decode(read(signal, &json, encoding).unwrap()).unwrap();
+        assert!(read == *request, "{signal:?} with the header {encoding:?}");
+    }
+}
+
 #[test]
 fn json_becomes_the_protobuf_it_stands_for() {
     let mut load = Load::new(4);
-    let (logs, traces, metrics) = (load.logs(), load.traces(), load.metrics());
-    for (signal, json, expected) in [
-        (Signal::Logs, serde_json::to_vec(&logs), logs.encode_to_vec()),
-        (Signal::Traces, serde_json::to_vec(&traces), traces.encode_to_vec()),
-        (Signal::Metrics, serde_json::to_vec(&metrics), metrics.encode_to_vec()),
-    ] {
-        let json = json.unwrap();
-        assert!(read(signal, &json, Some("otlp_json")).unwrap() == expected, "{signal:?}");
-        assert!(read(signal, &json, None).unwrap() == expected, "{signal:?} without a header");
-    }
+    check_json(Signal::Logs, &load.logs());
+    check_json(Signal::Traces, &load.traces());
+    check_json(Signal::Metrics, &load.metrics());
 }
 
 #[test]
@@ -73,7 +76,7 @@ fn protobuf_that_looks_like_json_stays_protobuf() {
     let request = ExportLogsServiceRequest { resource_logs: vec![resource] }.encode_to_vec();
     assert_eq!(request[..2], *b"\n{");
     assert_eq!(read(Signal::Logs, &request, None).unwrap(), request);
-    // A group of an unknown field: well formed, without items, and no JSON.
+    // A group of an unknown field: well formed, without items, and no JSON. The decoder finds that nothing in it is known.
     assert_eq!(read(Signal::Logs, b"{|", None).unwrap(), &b"{|"[..]);
     assert_eq!(read(Signal::Logs, b"", None).unwrap(), Bytes::new());
 }
@@ -96,4 +99,63 @@ fn what_is_neither_is_refused_by_name() {
     assert_eq!(reason(br#"{"resourceSpans": 1}"#, None), "malformed_json");
     assert_eq!(reason(&COLLECTOR_SPANS.as_bytes()[..300], None), "malformed_json");
     assert_eq!(reason(b"", Some("otap")), "unknown_encoding");
+}
+
+/// What the generated types' own reader refused, took for nothing, or stored as 0.
+#[test]
+fn every_legal_spelling_of_json_is_read() {
+    let body = |value: &str| {
+        format!(r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{{"body":{value}}}]}}]}}]}}"#)
+    };
+    for value in [
+        r#"{"arrayValue":{}}"#,
+        r#"{"kvlistValue":{}}"#,
+        r#"{"kvlistValue":{"values":[{"value":{"intValue":1}}]}}"#,
+        r#"{"arrayValue":{"values":null}}"#,
+        r#"{"doubleValue":"1.5"}"#,
+        r#"{"doubleValue":"-Infinity"}"#,
+        r#"{"bytesValue":"-_8"}"#,
+        r#"{"intValue":"1e3"}"#,
+        r#"{"stringValue":"\ud83e"}"#,
+    ] {
+        for encoding in [None, Some("otlp_json")] {
+            assert_eq!(
+                items(Signal::Logs, &read(Signal::Logs, body(value).as_bytes(), encoding).unwrap()),
+                1,
+                "{value}"
+            );
+        }
+    }
+    let gauge = br#"{"resourceMetrics":[{"scopeMetrics":[{"metrics":[
+        {"name":"a","gauge":{"dataPoints":[{"asDouble":"NaN"}]}},
+        {"name":"b","histogram":{"aggregationTemporality":"AGGREGATION_TEMPORALITY_CUMULATIVE","dataPoints":[{"count":"1","sum":"NaN"}]}}]}]}]}"#;
+    let request = ExportMetricsServiceRequest::decode(read(Signal::Metrics, gauge, None).unwrap()).unwrap();
+    let metrics = &request.resource_metrics[0].scope_metrics[0].metrics;
+    let Some(Data::Gauge(gauge)) = &metrics[0].data else { panic!("{metrics:?}") };
+    assert!(matches!(gauge.data_points[0].value, Some(Value::AsDouble(value)) if value.is_nan()));
+    let Some(Data::Histogram(histogram)) = &metrics[1].data else { panic!("{metrics:?}") };
+    assert!(histogram.data_points[0].sum.is_some_and(f64::is_nan) && histogram.aggregation_temporality == 2);
+}
+
+#[test]
+fn json_in_which_nothing_is_found_is_refused_by_name() {
+    for json in [
+        r#"{"message":"paid"}"#,
+        r#"{"resourceLogs":[],"message":"paid"}"#,
+        r#"{"resourceLogs":[{"scopeLogs":[{"logRecord":[{"body":{"stringValue":"a"}}]}]}]}"#,
+        COLLECTOR_SPANS,
+        COLLECTOR_METRICS,
+    ] {
+        for encoding in [None, Some("otlp_json")] {
+            let error = read(Signal::Logs, json.as_bytes(), encoding).unwrap_err();
+            assert_eq!(error.reason, "no_items", "{json}");
+        }
+    }
+    for json in ["{}", r#"{"resourceLogs":[]}"#, r#"{"resourceLogs":[{"resource":{}}]}"#] {
+        assert_eq!(
+            items(Signal::Logs, &read(Signal::Logs, json.as_bytes(), Some("otlp_json")).unwrap()),
+            0,
+            "{json}"
+        );
+    }
 }

@@ -105,6 +105,10 @@ async fn poison_is_dead_lettered_with_its_bytes_and_the_others_are_stored() {
     sent.insert((0, line.send(0, json, &json_header).await), 1);
     let not_json = line.send(0, b"{", &json_header).await;
     let unknown = line.send(0, b"", &[(headers::ENCODING, b"otap".as_slice())]).await;
+    let no_telemetry = br#"{"message":"paid"}"#.as_slice();
+    let other_json = line.send(0, no_telemetry, &[]).await;
+    // Field 15, a text: well-formed, and of no request.
+    let other_protobuf = line.send(0, b"\x7a\x04paid", &[]).await;
     // An empty request is well-formed and has nothing to store.
     line.send(0, b"", &[]).await;
     sent.extend(send_logs(&line, 1, 5, 3).await);
@@ -114,7 +118,7 @@ async fn poison_is_dead_lettered_with_its_bytes_and_the_others_are_stored() {
     assert_eq!(stored(&database, "otel_logs").await, sent);
 
     let mut found: Vec<(i64, Bytes, String)> = Vec::new();
-    for letter in line.read_dead_letters(3).await {
+    for letter in line.read_dead_letters(5).await {
         let header = |name: &str| {
             let value = &letter.headers.iter().find(|(given, _)| given == name).expect(name).1;
             String::from_utf8(value.to_vec()).unwrap()
@@ -132,12 +136,14 @@ async fn poison_is_dead_lettered_with_its_bytes_and_the_others_are_stored() {
         (poison, POISON, "malformed"),
         (not_json, b"{", "malformed_json"),
         (unknown, b"", "unknown_encoding"),
+        (other_json, no_telemetry, "no_items"),
+        (other_protobuf, b"\x7a\x04paid", "no_items"),
     ];
     assert_eq!(
         found,
         expected.map(|(offset, value, reason)| (offset, Bytes::from(value), reason.to_owned()))
     );
-    assert_eq!(hub.metric("hub_records_resolved_total", "dead_lettered"), 3.0);
+    assert_eq!(hub.metric("hub_records_resolved_total", "dead_lettered"), 5.0);
     hub.check_conservation().await;
     hub.stop().await;
     database.drop().await;

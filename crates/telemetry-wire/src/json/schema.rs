@@ -3,7 +3,7 @@
 //! Written from `opentelemetry/proto/**/v1/*.proto`, without the string-table references that only profiles use; a test
 //! decodes what these tables encode with the generated types, so a wrong number or kind shows.
 
-use telemetry_wire::Signal;
+use crate::Signal;
 
 /// One message type.
 #[derive(Debug)]
