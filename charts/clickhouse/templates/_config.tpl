@@ -75,7 +75,8 @@
             <cold>
                 <type>cache</type>
                 <disk>cold_s3</disk>
-                <path>/var/lib/clickhouse/disks/cold_cache/</path>
+                <!-- Below the folder that the server keeps its caches in. -->
+                <path>cold/</path>
                 <max_size>{{ .Values.cold.cacheSize }}</max_size>
             </cold>
             {{- end }}

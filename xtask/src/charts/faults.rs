@@ -23,7 +23,7 @@ enum Make {
     InValues { release: &'static str, setting: &'static str },
 }
 
-const FAULTS: [Fault; 16] = [
+const FAULTS: [Fault; 19] = [
     Fault {
         name: "a missing label",
         complaint: "lacks the label app.kubernetes.io/part-of",
@@ -117,6 +117,30 @@ const FAULTS: [Fault; 16] = [
         name: "a connection that no policy lets in",
         complaint: "connects to mimir.central-observability.svc:8080, and no policy lets it in there",
         make: Make::InManifests(|set| remove(set, "NetworkPolicy", "mimir-from-edge")),
+    },
+    Fault {
+        name: "an API token without a role",
+        complaint: "has an API token and no role",
+        make: Make::InManifests(|set| {
+            let token = hub(set)?.pointer_mut("/spec/template/spec/automountServiceAccountToken")?;
+            assign(token, json!(true))
+        }),
+    },
+    Fault {
+        name: "a budget that leaves no pod to drain",
+        complaint: "covers 1 pods",
+        make: Make::InManifests(|set| {
+            assign(find(set, "StatefulSet", "mimir")?.pointer_mut("/spec/replicas")?, json!(1))
+        }),
+    },
+    Fault {
+        name: "a configuration file that cannot be read",
+        complaint: "platform.xml cannot be read: </clickhouse> closes <logger>",
+        make: Make::InManifests(|set| {
+            let file = find(set, "ConfigMap", "clickhouse")?.pointer_mut("/data/platform.xml")?;
+            let text = file.as_str()?.replace("</logger>", "");
+            assign(file, json!(text))
+        }),
     },
     Fault {
         name: "a setting that the program does not know",
