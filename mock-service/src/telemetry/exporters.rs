@@ -73,12 +73,16 @@ impl Export<'_> {
     pub(super) fn logs(self) -> Result<SdkLoggerProvider, ExporterBuildError> {
         let builder = LogExporter::builder();
         let exporter = match (self.protocol, self.repeats_logs) {
-            (Protocol::Grpc, false) => builder.with_tonic().with_retry_policy(RetryPolicy::disabled()).build()?,
+            (Protocol::Grpc, false) => {
+                builder.with_tonic().with_retry_policy(RetryPolicy::disabled()).build()?
+            }
             (Protocol::Grpc, true) => {
                 builder.with_tonic().with_timeout(REPEATED_WITHIN).with_retry_policy(repeated()).build()?
             }
             (_, false) => builder.with_http().with_retry_policy(RetryPolicy::disabled()).build()?,
-            (_, true) => builder.with_http().with_timeout(REPEATED_WITHIN).with_retry_policy(repeated()).build()?,
+            (_, true) => {
+                builder.with_http().with_timeout(REPEATED_WITHIN).with_retry_policy(repeated()).build()?
+            }
         };
         let mut config = logs::BatchConfigBuilder::default();
         if variable("OTEL_BLRP_SCHEDULE_DELAY").is_none() {

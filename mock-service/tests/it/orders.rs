@@ -255,7 +255,8 @@ fn a_share_is_switched_while_it_runs_and_a_refund_settles_what_is_lost() {
     let refunded = answer["refunded"].as_u64().unwrap();
     flow.stop();
     let orders = flow.orders();
-    let lost: Vec<_> = orders.values().filter(|records| !names(records).contains(&"order.appended")).collect();
+    let lost: Vec<_> =
+        orders.values().filter(|records| !names(records).contains(&"order.appended")).collect();
     assert!((30..300).contains(&lost.len()), "{} of about 300", lost.len());
     assert!(lost.iter().all(|records| names(records).contains(&"order.refunded")));
     // On a busy machine some that are only slow are old enough as well.
