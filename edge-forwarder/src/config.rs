@@ -14,8 +14,12 @@ use telemetry_wire::{Signal, key::KeyRule, partition::Partitioner, pb::MAX_DEPTH
 
 use crate::{filelog::FilelogConfig, publisher::DrainConfig, receiver::BodyLimits, spool::SpoolConfig};
 
+mod cors;
 mod filelog;
 mod spool;
+
+pub(crate) use cors::AllowedHeaders;
+pub use cors::CorsConfig;
 
 /// The OTLP ports registered for gRPC and HTTP.
 const GRPC_LISTEN: &str = "0.0.0.0:4317";
@@ -81,6 +85,8 @@ pub struct ReceiverConfig {
     pub body_timeout: Duration,
     /// What a sender is asked to wait when it may retry.
     pub retry_delay: Duration,
+    /// The web pages whose scripts may send; none without.
+    pub cors: Option<CorsConfig>,
     /// Bounds of each listener.
     pub server: HttpServerConfig,
 }
@@ -166,7 +172,11 @@ fn producer_defaults(connection: ConnectionConfig) -> ProducerConfig {
 impl ReceiverConfig {
     fn read(section: &mut Section<'_>) -> ReceiverConfig {
         let grpc_listen = listen(&mut section.section("grpc", "OTLP/gRPC."), GRPC_LISTEN);
-        let http_listen = listen(&mut section.section("http", "OTLP/HTTP."), HTTP_LISTEN);
+        let mut http = section.section("http", "OTLP/HTTP.");
+        let http_listen = listen(&mut http, HTTP_LISTEN);
+        let cors = CorsConfig::read(
+            &mut http.section("cors", "Web pages whose scripts may send: cross-origin resource sharing."),
+        );
         let max_request_bytes = section.value(
             "max_request_bytes",
             MAX_REQUEST_BYTES,
@@ -204,6 +214,7 @@ impl ReceiverConfig {
                 RETRY_DELAY,
                 "What a refused sender is asked to wait before it tries again.",
             ),
+            cors,
             server: HttpServerConfig::read(
                 &mut section.section("server", "Bounds of each of the two listeners."),
             ),

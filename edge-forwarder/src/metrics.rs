@@ -48,6 +48,7 @@ pub struct Metrics {
     requests: Counters<RequestLabels>,
     items: Counters<SignalLabels>,
     refused: Counters<ReasonLabels>,
+    unrecognized: Counters<SignalLabels>,
     bytes: Counters<SignalLabels>,
     acked_items: Counters<SignalLabels>,
     refused_items: Counters<ReasonLabels>,
@@ -129,6 +130,7 @@ impl Metrics {
             requests: Family::default(),
             items: Family::default(),
             refused: Family::default(),
+            unrecognized: Family::default(),
             bytes: Family::default(),
             acked_items: Family::default(),
             refused_items: Family::default(),
@@ -161,6 +163,11 @@ impl Metrics {
             self.items.clone(),
         );
         registry.register("edge_receiver_refused", "Requests refused", self.refused.clone());
+        registry.register(
+            "edge_receiver_unrecognized",
+            "Requests in which no item was found although they held something; answered with success and a warning",
+            self.unrecognized.clone(),
+        );
         registry.register_with_unit(
             "edge_receiver",
             "Request bytes after decompression",
@@ -256,6 +263,11 @@ impl Metrics {
     /// A request was refused.
     pub(crate) fn count_refused(&self, signal: Signal, reason: &'static str) {
         self.refused.get_or_create(&ReasonLabels { signal: signal.as_str(), reason }).inc();
+    }
+
+    /// A request held something, and no item.
+    pub(crate) fn count_unrecognized(&self, signal: Signal) {
+        self.unrecognized.get_or_create(&SignalLabels { signal: signal.as_str() }).inc();
     }
 
     /// A well-formed request was handed to the publisher.

@@ -11,14 +11,15 @@ use crate::{
     budget::MemoryBudget,
     config::ReceiverConfig,
     metrics::{Metrics, Transport},
-    publisher::{Batch, Published, Publisher, unix_nanos},
+    publisher::{Batch, Publisher, unix_nanos},
 };
-use answer::Refusal;
+use answer::{Accepted, Refusal};
 use buffer::RequestBytes;
 
 mod answer;
 mod body;
 mod buffer;
+mod cors;
 mod decompress;
 mod framing;
 mod otlp_grpc;
@@ -53,7 +54,11 @@ impl Receiver {
 
     /// What both ports serve.
     pub fn router(&self) -> Router {
-        Router::new().fallback(route).with_state(self.clone())
+        let router = Router::new().fallback(route).with_state(self.clone());
+        match &self.config().cors {
+            Some(config) => router.layer(cors::layer(config)),
+            None => router,
+        }
     }
 
     fn config(&self) -> &ReceiverConfig {
@@ -64,20 +69,31 @@ impl Receiver {
         &self.shared.budget
     }
 
-    /// Checks a request's protobuf bytes and publishes them.
-    async fn accept(&self, signal: Signal, request: RequestBytes) -> Result<Published, Refusal> {
+    /// Checks a request's protobuf bytes and publishes them. `unknown_field` is what the JSON had that the bytes no longer have.
+    async fn accept(
+        &self,
+        signal: Signal,
+        request: RequestBytes,
+        unknown_field: Option<String>,
+    ) -> Result<Accepted, Refusal> {
         let RequestBytes { bytes, reservation } = request;
         let limits = InspectLimits { max_depth: self.config().max_depth };
         let summary = inspect(signal, &bytes, &limits).map_err(|malformed| Refusal::Malformed {
             what: format!("the body is not a valid {signal} request: {malformed}"),
         })?;
         if summary.items == 0 {
-            // Nothing to store: the specification asks for success.
-            return Ok(Published::default());
+            // Nothing to store: the specification asks for success, and for a warning where something was meant.
+            let of_protobuf = || summary.unknown_field.map(|number| format!("with number {number}"));
+            let unknown_field = unknown_field.or_else(of_protobuf);
+            return Ok(unknown_field.map_or(Accepted::Empty, |field| {
+                tracing::debug!(%signal, field, "nothing was found in a request");
+                self.shared.metrics.count_unrecognized(signal);
+                Accepted::Unrecognized { signal, field }
+            }));
         }
         let batch =
             Batch { signal, request: bytes, items: summary.items, received_at: unix_nanos(), reservation };
-        Ok(self.shared.publisher.publish(batch).await?)
+        Ok(Accepted::Published(self.shared.publisher.publish(batch).await?))
     }
 
     /// Counts an answer, and logs a refusal at a level that a misbehaving sender cannot flood.

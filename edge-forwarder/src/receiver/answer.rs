@@ -14,10 +14,22 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use prost::Message;
+use telemetry_wire::Signal;
 use thiserror::Error;
 
 use super::{buffer::Overflow, decompress::DecompressError};
-use crate::publisher::Unpublished;
+use crate::publisher::{Published, Unpublished};
+
+/// What became of a request that was taken.
+#[derive(Debug)]
+pub(crate) enum Accepted {
+    /// It held items, and they are where they should be.
+    Published(Published),
+    /// It held no item and nothing else.
+    Empty,
+    /// It held no item, but this field, which requests of this signal do not have.
+    Unrecognized { signal: Signal, field: String },
+}
 
 /// Why a request was not taken. Its text goes to the sender.
 #[derive(Debug, Error)]
@@ -58,6 +70,42 @@ pub(crate) enum GrpcCode {
     Unimplemented = 12,
     Internal = 13,
     Unavailable = 14,
+}
+
+impl Accepted {
+    /// A sentence for the sender when not all is where it expects it.
+    pub(crate) fn warning(&self) -> Option<String> {
+        match self {
+            Accepted::Published(published) => published.warning(),
+            Accepted::Empty => None,
+            Accepted::Unrecognized { signal, field } => {
+                let item = match signal {
+                    Signal::Logs => "log record",
+                    Signal::Traces => "span",
+                    Signal::Metrics => "data point",
+                };
+                let remedy = misdirected(field).map_or_else(
+                    || "compare its name with the OTLP schema".to_owned(),
+                    |signal| format!("send requests of {signal} to {}", signal.http_path()),
+                );
+                Some(format!("no {item} was found and nothing stored; field {field} is unknown: {remedy}"))
+            }
+        }
+    }
+}
+
+/// The signal whose requests have the field, when it is the top field of another signal's.
+fn misdirected(field: &str) -> Option<Signal> {
+    let (message, name) = field.split_once('.')?;
+    if !message.starts_with("Export") {
+        return None;
+    }
+    match name {
+        "resourceLogs" | "resource_logs" => Some(Signal::Logs),
+        "resourceSpans" | "resource_spans" => Some(Signal::Traces),
+        "resourceMetrics" | "resource_metrics" => Some(Signal::Metrics),
+        _ => None,
+    }
 }
 
 impl Refusal {
@@ -183,7 +231,7 @@ pub(crate) struct PartialSuccess {
 }
 
 impl ExportResponse {
-    /// Success, with a warning when items were dead-lettered.
+    /// Success, with a warning when not all is where the sender expects it.
     pub(crate) fn new(warning: Option<String>) -> ExportResponse {
         let partial_success = warning.map(|error_message| PartialSuccess { rejected: 0, error_message });
         ExportResponse { partial_success }

@@ -10,5 +10,6 @@ mod offline;
 mod refused;
 mod requests;
 mod runbook;
+mod senders;
 mod spool;
 mod support;
