@@ -4,7 +4,7 @@
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Context;
-use service_runtime::{Condition, Runtime, http_server};
+use service_runtime::{Condition, Runtime, http_server, liveness::Heartbeat};
 use tokio::{
     net::TcpListener,
     time::{MissedTickBehavior, interval},
@@ -22,6 +22,9 @@ use crate::{
 
 /// How often readiness follows the state of broker and spool.
 const READINESS_INTERVAL: Duration = Duration::from_millis(500);
+
+/// A runtime in which a task that asks for half a second gets no turn for so long does nothing else either.
+const LONGEST_SILENCE: Duration = Duration::from_secs(60);
 
 /// The edge with its ports bound.
 #[derive(Debug)]
@@ -43,15 +46,14 @@ impl App {
         let budget = MemoryBudget::new(config.memory_max_bytes);
         let metrics = runtime.register_metrics(|registry| Metrics::register(registry, &budget));
         let backlogs = open_spools(&config, &metrics).await?;
-        let publisher = Publisher::start(&config.publisher, backlogs, &budget, &metrics)?;
+        let publisher = Publisher::start(&config.publisher, backlogs, &budget, &metrics, &runtime)?;
         let filelog_metrics = metrics.filelog();
         let receiver = Receiver::new(config.receivers.clone(), budget.clone(), publisher.clone(), metrics);
         let condition = runtime.readiness().condition("publisher");
         let max_value_bytes = config.publisher.max_value_bytes();
         let filelog = match &config.filelog {
             Some(filelog) => {
-                let readiness = runtime.readiness();
-                Some(Filelog::start(filelog, max_value_bytes, &publisher, filelog_metrics, &readiness).await?)
+                Some(Filelog::start(filelog, max_value_bytes, &publisher, filelog_metrics, &runtime).await?)
             }
             None => None,
         };
@@ -79,17 +81,23 @@ impl App {
     pub async fn run(self) -> anyhow::Result<()> {
         tracing::info!(grpc = %self.grpc_address()?, http = %self.http_address()?, "receivers listen");
         let App { config, runtime, publisher, receiver, condition, filelog, grpc, http, .. } = self;
-        let watching = tokio::spawn(watch_publisher(condition, publisher.clone()));
+        let heartbeat = runtime.heartbeat("readiness", LONGEST_SILENCE);
+        let watching = tokio::spawn(watch_publisher(condition, publisher.clone(), heartbeat));
         let server = &config.receivers.server;
         let shutdown = runtime.shutdown();
+        // Each part of the end has a name, told when it is late.
+        let serving = runtime.guard("requests of senders");
         tokio::join!(
             http_server::serve(grpc, receiver.router(), server, shutdown.clone()),
             http_server::serve(http, receiver.router(), server, shutdown),
         );
+        drop(serving);
         if let Some(filelog) = filelog {
             filelog.stop().await;
         }
+        let publishing = runtime.guard("records on their way to the brokers");
         publisher.drain().await;
+        drop(publishing);
         watching.abort();
         Ok(())
     }
@@ -108,11 +116,12 @@ async fn open_spools(config: &Config, metrics: &Metrics) -> anyhow::Result<Backl
 }
 
 /// Keeps the condition `publisher` true to what the broker and the spool last said; ends with the process.
-async fn watch_publisher(condition: Condition, publisher: Publisher) {
+async fn watch_publisher(condition: Condition, publisher: Publisher, heartbeat: Heartbeat) {
     let mut ticks = interval(READINESS_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
+        heartbeat.beat();
         let Obstacles { refusing, degrading } = publisher.obstacles();
         match (refusing.is_empty(), degrading.is_empty()) {
             (false, _) => condition.not_ready(refusing.join(", ")),

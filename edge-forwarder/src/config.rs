@@ -406,7 +406,7 @@ fn name_of<T: Copy + PartialEq>(names: &[(&str, T)], value: T) -> String {
 
 fn listen(section: &mut Section<'_>, default: &str) -> SocketAddr {
     let default = default.parse().expect("the default is an address");
-    section.value(
+    section.listener(
         "listen",
         default,
         "Address and port. gRPC and HTTP are told apart by content type, so either port takes both.",

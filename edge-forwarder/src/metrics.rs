@@ -33,7 +33,7 @@ use crate::budget::MemoryBudget;
 mod filelog;
 mod spool;
 
-pub(crate) use filelog::FilelogMetrics;
+pub(crate) use filelog::{FilelogMetrics, SeenFile, SeenLog};
 use spool::SpoolMetrics;
 pub use spool::SpoolObserver;
 

@@ -9,6 +9,9 @@ use crate::{Section, Setting, settings::choice};
 /// Libraries that log each connection at `info` are kept to warnings by default.
 const DEFAULT_LEVEL: &str = "info,hyper=warn,h2=warn,reqwest=warn";
 
+/// What counts where only modules are named.
+const LEAST_LEVEL: &str = "info";
+
 /// Form of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -53,7 +56,7 @@ impl LogConfig {
         let level = section.value(
             "level",
             DEFAULT_LEVEL.to_owned(),
-            "Least level logged (`error`, `warn`, `info`, `debug`, `trace`), then exceptions by module as `module=level`.",
+            "Least level logged (`error`, `warn`, `info`, `debug`, `trace`; `info` when none is named), then exceptions by module as `module=level`.",
         );
         match parse_level(&level) {
             Ok(_) => Self { format, level },
@@ -80,8 +83,54 @@ impl LogConfig {
     }
 }
 
+/// The filter that the directives mean. A word that is no level is refused: the library takes it for the name of a module, logs
+/// that one and nothing else, not even why the process ended.
 fn parse_level(level: &str) -> Result<EnvFilter, String> {
-    EnvFilter::builder().parse(level).map_err(|error| format!("`{level}` is not a filter: {error}"))
+    let mut least = None;
+    let mut directives = Vec::new();
+    for directive in level.split(',') {
+        let directive = directive.trim();
+        let (module, name) = match directive.rsplit_once('=') {
+            Some((module, name)) => (Some(module.trim()), name.trim()),
+            None => (None, directive),
+        };
+        let named = canonical(name);
+        match (module, named) {
+            (None, Some("off")) => return Err("`off` would hide why the process ended".to_owned()),
+            (None, Some(named)) if least.replace(named).is_some() => {
+                return Err(format!("`{level}` names two least levels"));
+            }
+            (None, Some(_)) => {}
+            (None, None) => return Err(format!("`{directive}` is no level")),
+            (Some(module), _) if !is_module(module) => return Err(format!("`{directive}` names no module")),
+            (Some(module), Some(named)) => directives.push(format!("{module}={named}")),
+            (Some(_), None) => return Err(format!("`{directive}`: `{name}` is no level")),
+        }
+    }
+    directives.insert(0, least.unwrap_or(LEAST_LEVEL).to_owned());
+    EnvFilter::builder()
+        .parse(directives.join(","))
+        .map_err(|error| format!("`{level}` is not a filter: {error}"))
+}
+
+/// Whether it is a path of modules, with or without a span after it.
+fn is_module(text: &str) -> bool {
+    let path = text.split('[').next().unwrap_or_default();
+    !text.is_empty()
+        && path.chars().all(|character| character.is_alphanumeric() || "_:-.".contains(character))
+}
+
+/// A level as the library names it, from what other programs call it too.
+fn canonical(name: &str) -> Option<&'static str> {
+    Some(match name.to_ascii_lowercase().as_str() {
+        "error" | "err" => "error",
+        "warn" | "warning" => "warn",
+        "info" | "information" => "info",
+        "debug" => "debug",
+        "trace" => "trace",
+        "off" => "off",
+        _ => return None,
+    })
 }
 
 /// A panic becomes one event instead of loose lines between the JSON ones.
@@ -94,4 +143,53 @@ fn log_panic(panic: &panic::PanicHookInfo<'_>) {
     let thread = std::thread::current();
     let backtrace = std::backtrace::Backtrace::capture();
     tracing::error!(panic = message, location, thread = thread.name().unwrap_or("unnamed"), %backtrace, "panic");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the library makes of the directives, or why they are refused.
+    fn check(level: &str, expected: Result<&str, &str>) {
+        match (parse_level(level).map(|filter| filter.to_string()), expected) {
+            (Ok(filter), Ok(expected)) => {
+                let parts = |text: &str| {
+                    let mut parts: Vec<String> = text.split(',').map(str::to_owned).collect();
+                    parts.sort();
+                    parts
+                };
+                assert_eq!(parts(&filter), parts(expected), "{level}");
+            }
+            (Err(what), Err(expected)) => assert!(what.contains(expected), "{level}: {what}"),
+            (found, expected) => panic!("{level}: {found:?}, not {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn a_level_is_understood_or_refused_and_never_taken_for_a_module() {
+        check("warning", Ok("warn"));
+        check("WARN", Ok("warn"));
+        check(" Error ", Ok("error"));
+        check("info,hyper=warning", Ok("info,hyper=warn"));
+        check("hyper=off, debug", Ok("debug,hyper=off"));
+        check("hyper=warn", Ok("info,hyper=warn"));
+        check(DEFAULT_LEVEL, Ok(DEFAULT_LEVEL));
+        check("info,edge_forwarder[task{name=a}]=debug", Ok("info,edge_forwarder[task{name=a}]=debug"));
+        for (wrong, what) in [
+            ("", "`` is no level"),
+            ("notice", "`notice` is no level"),
+            ("fatal", "no level"),
+            ("info;hyper=warn", "no module"),
+            ("info hyper", "no level"),
+            ("edge_forwarder", "no level"),
+            ("hyper=loud", "`loud` is no level"),
+            ("=info", "no module"),
+            ("off", "why the process ended"),
+            ("5", "no level"),
+            ("info,debug", "two least levels"),
+            ("info,", "no level"),
+        ] {
+            check(wrong, Err(what));
+        }
+    }
 }

@@ -10,6 +10,7 @@ mod offline;
 mod refused;
 mod requests;
 mod runbook;
+mod seen;
 mod senders;
 mod spool;
 mod support;
