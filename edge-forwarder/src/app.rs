@@ -4,7 +4,11 @@
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Context;
-use service_runtime::{Condition, Runtime, http_server, liveness::Heartbeat};
+use service_runtime::{
+    Condition, Runtime,
+    http_server::{self, Closings},
+    liveness::Heartbeat,
+};
 use tokio::{
     net::TcpListener,
     time::{MissedTickBehavior, interval},
@@ -36,6 +40,7 @@ pub struct App {
     receiver: Receiver,
     condition: Condition,
     filelog: Option<Filelog>,
+    closings: Closings,
     grpc: TcpListener,
     http: TcpListener,
 }
@@ -47,7 +52,7 @@ impl App {
         let metrics = runtime.register_metrics(|registry| Metrics::register(registry, &budget));
         let backlogs = open_spools(&config, &metrics).await?;
         let publisher = Publisher::start(&config.publisher, backlogs, &budget, &metrics, &runtime)?;
-        let filelog_metrics = metrics.filelog();
+        let (filelog_metrics, closings) = (metrics.filelog(), metrics.closings());
         let receiver = Receiver::new(config.receivers.clone(), budget.clone(), publisher.clone(), metrics);
         let condition = runtime.readiness().condition("publisher");
         let max_value_bytes = config.publisher.max_value_bytes();
@@ -59,7 +64,7 @@ impl App {
         };
         let grpc = bind(config.receivers.grpc_listen).await?;
         let http = bind(config.receivers.http_listen).await?;
-        Ok(App { config, runtime, budget, publisher, receiver, condition, filelog, grpc, http })
+        Ok(App { config, runtime, budget, publisher, receiver, condition, filelog, closings, grpc, http })
     }
 
     /// Where OTLP/gRPC is served.
@@ -80,7 +85,7 @@ impl App {
     /// Serves until the shutdown token, then drains.
     pub async fn run(self) -> anyhow::Result<()> {
         tracing::info!(grpc = %self.grpc_address()?, http = %self.http_address()?, "receivers listen");
-        let App { config, runtime, publisher, receiver, condition, filelog, grpc, http, .. } = self;
+        let App { config, runtime, publisher, receiver, condition, filelog, closings, grpc, http, .. } = self;
         let heartbeat = runtime.heartbeat("readiness", LONGEST_SILENCE);
         let watching = tokio::spawn(watch_publisher(condition, publisher.clone(), heartbeat));
         let server = &config.receivers.server;
@@ -88,8 +93,8 @@ impl App {
         // Each part of the end has a name, told when it is late.
         let serving = runtime.guard("requests of senders");
         tokio::join!(
-            http_server::serve(grpc, receiver.router(), server, shutdown.clone()),
-            http_server::serve(http, receiver.router(), server, shutdown),
+            http_server::serve_counted(grpc, receiver.router(), server, &closings, shutdown.clone()),
+            http_server::serve_counted(http, receiver.router(), server, &closings, shutdown),
         );
         drop(serving);
         if let Some(filelog) = filelog {

@@ -40,6 +40,18 @@ const MIN_MEMORY_BYTES: ByteSize = ByteSize::mib(1);
 /// Long enough for the largest request at 5 Mbit/s; a slower sender should send smaller ones.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Far below any network that is of use; a sender that is slower holds memory for nothing.
+const MIN_BODY_RATE: ByteSize = ByteSize::kib(1);
+
+/// A buffer of the largest size, the one half as large that it grows from, and a decoder's window.
+const LARGEST_BODY_SHARE: usize = 3;
+
+/// Four connections that hold all they may leave nothing; two leave half.
+const CONNECTION_PERCENT: u32 = 25;
+
+/// One address that holds all it may leaves half to the others.
+const PEER_PERCENT: u32 = 50;
+
 /// What a refused sender is asked to wait. Shorter turns an overload into a storm of retries.
 const RETRY_DELAY: Duration = Duration::from_secs(2);
 
@@ -83,6 +95,12 @@ pub struct ReceiverConfig {
     pub max_depth: u32,
     /// Time for a body to arrive.
     pub body_timeout: Duration,
+    /// Least bytes a second of a body; 0 demands nothing.
+    pub min_body_rate: u64,
+    /// What the unfinished bodies of one connection may hold, in bytes.
+    pub connection_max_bytes: usize,
+    /// What the unfinished bodies of one peer address may hold, in bytes.
+    pub peer_max_bytes: usize,
     /// What a sender is asked to wait when it may retry.
     pub retry_delay: Duration,
     /// The web pages whose scripts may send; none without.
@@ -124,7 +142,7 @@ pub struct RouteConfig {
 impl Config {
     /// Reads all of it.
     pub fn read(root: &mut Section<'_>) -> Config {
-        let receivers = ReceiverConfig::read(
+        let mut receivers = ReceiverConfig::read(
             &mut root.section("receivers", "Where telemetry enters: OTLP/gRPC and OTLP/HTTP."),
         );
         let mut kafka = root.section("kafka", "The brokers.");
@@ -161,8 +179,36 @@ impl Config {
                 format!("at least {needed} bytes, so that one request in JSON can always be decoded and converted"),
             );
         }
+        (receivers.connection_max_bytes, receivers.peer_max_bytes) =
+            shares(&mut memory, budget.as_usize(), receivers.max_request_bytes);
         Config { receivers, publisher, spool, filelog, memory_max_bytes: budget.as_usize() }
     }
+}
+
+/// What the unfinished bodies of one connection and of one peer may hold, in bytes: never less than a body of the largest size
+/// needs with its decoder while it is copied as it grows.
+fn shares(memory: &mut Section<'_>, budget: usize, max_request_bytes: usize) -> (usize, usize) {
+    let mut read = |key, default, doc| {
+        let percent: u32 = memory.value(key, default, doc);
+        if !(1..=100).contains(&percent) {
+            memory.problem(key, format!("{percent} is out of bounds"), "a number from 1 to 100");
+        }
+        let least =
+            max_request_bytes.saturating_mul(LARGEST_BODY_SHARE).saturating_add(MIN_MEMORY_BYTES.as_usize());
+        let share = (budget / 100).saturating_mul(percent.clamp(1, 100) as usize);
+        share.max(least).min(budget)
+    };
+    let connection = read(
+        "connection_percent",
+        CONNECTION_PERCENT,
+        "Percent of max_bytes that the unfinished bodies of one connection may hold, though never less than three of the largest requests.",
+    );
+    let peer = read(
+        "peer_percent",
+        PEER_PERCENT,
+        "The same for the bodies from one address. Behind a proxy that hides the addresses of senders, 100.",
+    );
+    (connection, peer)
 }
 
 fn producer_defaults(connection: ConnectionConfig) -> ProducerConfig {
@@ -208,6 +254,16 @@ impl ReceiverConfig {
                 BODY_TIMEOUT,
                 "Time for a request's body to arrive.",
             ),
+            min_body_rate: section
+                .value(
+                    "min_body_rate",
+                    MIN_BODY_RATE,
+                    "Least bytes a second of a request's body as it is sent, over five seconds; a slower one is refused as retryable. `0B` demands nothing.",
+                )
+                .as_u64(),
+            // Known once the memory is.
+            connection_max_bytes: usize::MAX,
+            peer_max_bytes: usize::MAX,
             retry_delay: positive(
                 section,
                 "retry_delay",
@@ -223,7 +279,11 @@ impl ReceiverConfig {
 
     /// The bounds of one body.
     pub(crate) fn body_limits(&self) -> BodyLimits {
-        BodyLimits { max_bytes: self.max_request_bytes, timeout: self.body_timeout }
+        BodyLimits {
+            max_bytes: self.max_request_bytes,
+            timeout: self.body_timeout,
+            min_rate: self.min_body_rate,
+        }
     }
 }
 

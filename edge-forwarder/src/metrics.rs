@@ -26,6 +26,7 @@ use prometheus_client::{
     },
     registry::{Registry, Unit},
 };
+use service_runtime::http_server::Closings;
 use telemetry_wire::Signal;
 
 use crate::budget::MemoryBudget;
@@ -49,6 +50,7 @@ pub struct Metrics {
     items: Counters<SignalLabels>,
     refused: Counters<ReasonLabels>,
     unrecognized: Counters<SignalLabels>,
+    closings: Closings,
     bytes: Counters<SignalLabels>,
     acked_items: Counters<SignalLabels>,
     refused_items: Counters<ReasonLabels>,
@@ -131,6 +133,7 @@ impl Metrics {
             items: Family::default(),
             refused: Family::default(),
             unrecognized: Family::default(),
+            closings: Closings::default(),
             bytes: Family::default(),
             acked_items: Family::default(),
             refused_items: Family::default(),
@@ -167,6 +170,11 @@ impl Metrics {
             "edge_receiver_unrecognized",
             "Requests in which no item was found although they held something; answered with success and a warning",
             self.unrecognized.clone(),
+        );
+        registry.register(
+            "edge_receiver_connections_closed",
+            "Connections that were closed to keep within the bounds of the listeners, by reason",
+            self.closings.counters(),
         );
         registry.register_with_unit(
             "edge_receiver",
@@ -263,6 +271,11 @@ impl Metrics {
     /// A request was refused.
     pub(crate) fn count_refused(&self, signal: Signal, reason: &'static str) {
         self.refused.get_or_create(&ReasonLabels { signal: signal.as_str(), reason }).inc();
+    }
+
+    /// Where the listeners count the connections that they close.
+    pub(crate) fn closings(&self) -> Closings {
+        self.closings.clone()
     }
 
     /// A request held something, and no item.

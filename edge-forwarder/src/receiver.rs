@@ -4,7 +4,13 @@
 
 use std::{sync::Arc, time::Instant};
 
-use axum::{Router, body::Body, extract::State, http::Request, response::Response};
+use axum::{
+    Router,
+    body::Body,
+    extract::State,
+    http::{Extensions, Request},
+    response::Response,
+};
 use telemetry_wire::{InspectLimits, Signal, inspect};
 
 use crate::{
@@ -15,6 +21,7 @@ use crate::{
 };
 use answer::{Accepted, Refusal};
 use buffer::RequestBytes;
+use sender::{Peers, Sender, SlowLines};
 
 mod answer;
 mod body;
@@ -24,6 +31,7 @@ mod decompress;
 mod framing;
 mod otlp_grpc;
 mod otlp_http;
+mod sender;
 
 pub(crate) use body::BodyLimits;
 
@@ -39,6 +47,8 @@ struct Shared {
     budget: MemoryBudget,
     publisher: Publisher,
     metrics: Metrics,
+    peers: Peers,
+    lines: SlowLines,
 }
 
 impl Receiver {
@@ -49,7 +59,9 @@ impl Receiver {
         publisher: Publisher,
         metrics: Metrics,
     ) -> Receiver {
-        Receiver { shared: Arc::new(Shared { config, budget, publisher, metrics }) }
+        let peers = Peers::new(config.connection_max_bytes, config.peer_max_bytes);
+        let lines = SlowLines::default();
+        Receiver { shared: Arc::new(Shared { config, budget, publisher, metrics, peers, lines }) }
     }
 
     /// What both ports serve.
@@ -63,6 +75,11 @@ impl Receiver {
 
     fn config(&self) -> &ReceiverConfig {
         &self.shared.config
+    }
+
+    /// Whose a request with these extensions is.
+    fn sender(&self, extensions: &Extensions) -> Sender {
+        self.shared.peers.sender(extensions)
     }
 
     fn budget(&self) -> &MemoryBudget {
@@ -103,12 +120,14 @@ impl Receiver {
         transport: Transport,
         code: String,
         refusal: Option<&Refusal>,
+        sender: &Sender,
         started: Instant,
     ) {
         let metrics = &self.shared.metrics;
         if let Some(refusal) = refusal {
             let reason = refusal.reason();
             tracing::debug!(%signal, ?transport, code, reason, %refusal, elapsed = ?started.elapsed(), "request refused");
+            self.shared.lines.tell(refusal, sender);
             metrics.count_refused(signal, reason);
         }
         metrics.count_request(signal, transport, code);

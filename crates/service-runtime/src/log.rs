@@ -1,6 +1,11 @@
 //! Logs of the process: one event a line on standard error, JSON for machines or text for people, and panics among them.
 
-use std::{fmt::Write as _, panic};
+use std::{
+    fmt::Write as _,
+    panic,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use tracing_subscriber::{EnvFilter, fmt, util::SubscriberInitExt as _};
 
@@ -131,6 +136,33 @@ fn canonical(name: &str) -> Option<&'static str> {
         "off" => "off",
         _ => return None,
     })
+}
+
+/// Lets one line of many through, so that what comes at a stranger's rate does not fill the log.
+#[derive(Debug, Default)]
+pub struct Occasional(Mutex<Held>);
+
+#[derive(Debug, Default)]
+struct Held {
+    last: Option<Instant>,
+    back: u64,
+}
+
+impl Occasional {
+    /// Between two lines.
+    const PAUSE: Duration = Duration::from_secs(60);
+
+    /// `Some` when the line is to be written, with the number of those held back since the last one.
+    pub fn admit(&self) -> Option<u64> {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if held.last.is_some_and(|last| now.duration_since(last) < Occasional::PAUSE) {
+            held.back += 1;
+            return None;
+        }
+        held.last = Some(now);
+        Some(std::mem::take(&mut held.back))
+    }
 }
 
 /// A panic becomes one event instead of loose lines between the JSON ones.

@@ -313,6 +313,8 @@ impl Tailer {
         (self.phase, self.has_begun) = (Phase::Reading, true);
         self.is_first_start = false;
         self.scan(now);
+        // What is there is shown at once, also when nothing of it is to be read.
+        self.work.sink.metrics.set_state(self.logs.values().map(Log::seen).collect());
     }
 
     fn follow(&mut self, hint: &Hint, now: Instant) {

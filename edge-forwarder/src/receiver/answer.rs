@@ -6,7 +6,7 @@
 //! | broken gRPC frame | – | INTERNAL | no |
 //! | over the size limit | 413 | RESOURCE_EXHAUSTED, without RetryInfo | no |
 //! | content type, encoding | 415 | UNIMPLEMENTED | no |
-//! | slow body, memory in use, not published | 503 + Retry-After | UNAVAILABLE + RetryInfo | yes |
+//! | slow body, memory in use, given up, not published | 503 + Retry-After | UNAVAILABLE + RetryInfo | yes |
 //!
 //! Only what can never succeed is refused for good: a sender drops what it may not retry.
 
@@ -18,7 +18,10 @@ use telemetry_wire::Signal;
 use thiserror::Error;
 
 use super::{buffer::Overflow, decompress::DecompressError};
-use crate::publisher::{Published, Unpublished};
+use crate::{
+    budget::Scope,
+    publisher::{Published, Unpublished},
+};
 
 /// What became of a request that was taken.
 #[derive(Debug)]
@@ -46,10 +49,14 @@ pub(crate) enum Refusal {
     ContentType { found: String },
     #[error("encoding {found:?} is not supported; use identity, gzip or zstd")]
     Encoding { found: String },
-    #[error("the memory for requests is in use; try again later")]
-    Memory,
+    #[error("the memory for {scope} is in use; try again later")]
+    Memory { scope: Scope },
     #[error("the body did not arrive within {}", humantime(*timeout))]
     SlowBody { timeout: Duration },
+    #[error("less than {min_rate} bytes of the body came in a second, for several seconds; send it at once")]
+    Stalled { min_rate: u64 },
+    #[error("memory for requests is short, and the body came too slowly; try again later")]
+    GivenUp,
     /// The connection ended inside the body; nobody reads this answer.
     #[error("the connection ended inside the body")]
     Disconnected {
@@ -117,8 +124,12 @@ impl Refusal {
             Refusal::TooLarge { .. } => "too_large",
             Refusal::ContentType { .. } => "content_type",
             Refusal::Encoding { .. } => "encoding",
-            Refusal::Memory => "memory",
+            Refusal::Memory { scope: Scope::Process } => "memory",
+            Refusal::Memory { scope: Scope::Connection } => "connection_memory",
+            Refusal::Memory { scope: Scope::Peer } => "peer_memory",
             Refusal::SlowBody { .. } => "slow_body",
+            Refusal::Stalled { .. } => "stalled",
+            Refusal::GivenUp => "given_up",
             Refusal::Disconnected { .. } => "disconnected",
             Refusal::Unpublished(unpublished) => unpublished.reason(),
         }
@@ -126,7 +137,12 @@ impl Refusal {
 
     /// Whether the same request can succeed later.
     pub(crate) fn is_retryable(&self) -> bool {
-        matches!(self, Refusal::Memory | Refusal::SlowBody { .. } | Refusal::Unpublished(_))
+        self.is_slow() || matches!(self, Refusal::Memory { .. } | Refusal::Unpublished(_))
+    }
+
+    /// Whether the rest of the body is not worth waiting for: it did not come.
+    pub(crate) fn is_slow(&self) -> bool {
+        matches!(self, Refusal::SlowBody { .. } | Refusal::Stalled { .. } | Refusal::GivenUp)
     }
 
     pub(crate) fn http_status(&self) -> StatusCode {
@@ -136,9 +152,11 @@ impl Refusal {
             }
             Refusal::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Refusal::ContentType { .. } | Refusal::Encoding { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Refusal::Memory | Refusal::SlowBody { .. } | Refusal::Unpublished(_) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Refusal::Memory { .. }
+            | Refusal::SlowBody { .. }
+            | Refusal::Stalled { .. }
+            | Refusal::GivenUp
+            | Refusal::Unpublished(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -148,7 +166,11 @@ impl Refusal {
             Refusal::Framing { .. } | Refusal::Disconnected { .. } => GrpcCode::Internal,
             Refusal::TooLarge { .. } => GrpcCode::ResourceExhausted,
             Refusal::ContentType { .. } | Refusal::Encoding { .. } => GrpcCode::Unimplemented,
-            Refusal::Memory | Refusal::SlowBody { .. } | Refusal::Unpublished(_) => GrpcCode::Unavailable,
+            Refusal::Memory { .. }
+            | Refusal::SlowBody { .. }
+            | Refusal::Stalled { .. }
+            | Refusal::GivenUp
+            | Refusal::Unpublished(_) => GrpcCode::Unavailable,
         }
     }
 
@@ -163,7 +185,7 @@ impl From<Overflow> for Refusal {
     fn from(overflow: Overflow) -> Refusal {
         match overflow {
             Overflow::Limit { limit } => Refusal::TooLarge { limit },
-            Overflow::Budget(_) => Refusal::Memory,
+            Overflow::Budget(exhausted) => Refusal::Memory { scope: exhausted.scope },
         }
     }
 }

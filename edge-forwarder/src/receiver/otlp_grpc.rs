@@ -15,9 +15,10 @@ use telemetry_wire::Signal;
 use super::{
     Accepted, Receiver,
     answer::{ExportResponse, GrpcCode, Refusal},
-    body,
+    body::{self, BodyMemory},
     decompress::Encoding,
     framing::PREFIX_BYTES,
+    sender::Sender,
 };
 use crate::metrics::Transport;
 
@@ -51,17 +52,24 @@ pub(super) async fn answer(receiver: &Receiver, request: Request<Body>) -> Respo
     let Some(signal) = Signal::ALL.into_iter().find(|signal| signal.grpc_path() == path) else {
         return trailers_only(GrpcCode::Unimplemented, &format!("unknown method {path}"), None);
     };
-    let outcome = export(receiver, signal, request).await;
+    let sender = receiver.sender(request.extensions());
+    let outcome = export(receiver, signal, &sender, request).await;
     let (code, response) = match &outcome {
         Ok(accepted) => (GrpcCode::Ok, success(accepted.warning())),
         Err(refusal) => (refusal.grpc_code(), refused(receiver, refusal)),
     };
     let code = (code as i32).to_string();
-    receiver.count_answer(signal, Transport::Grpc, code, outcome.as_ref().err(), started);
+    let refusal = outcome.as_ref().err();
+    receiver.count_answer(signal, Transport::Grpc, code, refusal, &sender, started);
     response
 }
 
-async fn export(receiver: &Receiver, signal: Signal, request: Request<Body>) -> Result<Accepted, Refusal> {
+async fn export(
+    receiver: &Receiver,
+    signal: Signal,
+    sender: &Sender,
+    request: Request<Body>,
+) -> Result<Accepted, Refusal> {
     let (parts, mut body) = request.into_parts();
     if !is_protobuf(&parts.headers) {
         let found = parts.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
@@ -70,8 +78,8 @@ async fn export(receiver: &Receiver, signal: Signal, request: Request<Body>) -> 
         });
     }
     let encoding = Encoding::of(&parts.headers, &GRPC_ENCODING)?;
-    let message =
-        body::read_message(&mut body, encoding, receiver.config().body_limits(), receiver.budget()).await?;
+    let memory = BodyMemory::new(receiver.budget(), &sender.holder);
+    let message = body::read_message(&mut body, encoding, receiver.config().body_limits(), &memory).await?;
     receiver.accept(signal, message, None).await
 }
 

@@ -16,9 +16,10 @@ use telemetry_wire::{
 use super::{
     Accepted, Receiver,
     answer::{ExportResponse, Refusal, Status},
-    body,
+    body::{self, BodyLimits, BodyMemory},
     buffer::{BudgetBuffer, Overflow, RequestBytes},
     decompress::Encoding,
+    sender::Sender,
 };
 use crate::{metrics::Transport, publisher::Unpublished};
 
@@ -75,9 +76,10 @@ pub(super) async fn answer(receiver: &Receiver, request: Request<Body>) -> Respo
         return response;
     }
     let format = Format::of(&parts.headers);
-    let outcome = export(receiver, signal, format, &parts, &mut body).await;
+    let sender = receiver.sender(&parts.extensions);
+    let outcome = export(receiver, signal, format, &sender, &parts, &mut body).await;
     // A body that did not come in time is not waited for again: the connection is closed.
-    if outcome.as_ref().is_err_and(|refusal| !matches!(refusal, Refusal::SlowBody { .. })) {
+    if outcome.as_ref().is_err_and(|refusal| !refusal.is_slow()) {
         discard(receiver, &parts, &mut body).await;
     }
     let response = match &outcome {
@@ -85,7 +87,8 @@ pub(super) async fn answer(receiver: &Receiver, request: Request<Body>) -> Respo
         Err(refusal) => refused(format, refusal, receiver.config().retry_delay),
     };
     let code = response.status().as_str().to_owned();
-    receiver.count_answer(signal, Transport::Http, code, outcome.as_ref().err(), started);
+    let refusal = outcome.as_ref().err();
+    receiver.count_answer(signal, Transport::Http, code, refusal, &sender, started);
     response
 }
 
@@ -93,6 +96,7 @@ async fn export(
     receiver: &Receiver,
     signal: Signal,
     format: Option<Format>,
+    sender: &Sender,
     parts: &Parts,
     body: &mut Body,
 ) -> Result<Accepted, Refusal> {
@@ -105,7 +109,9 @@ async fn export(
     if declared.is_some_and(|length: usize| length > limits.max_bytes) {
         return Err(Overflow::Limit { limit: limits.max_bytes }.into());
     }
-    let received = body::read_plain(body, encoding, limits, receiver.budget()).await?;
+    let memory = BodyMemory::new(receiver.budget(), &sender.holder);
+    let received = body::read_plain(body, encoding, limits, &memory).await?;
+    drop(memory);
     let (request, unknown_field) = match format {
         Format::Protobuf => (received, None),
         Format::Json if received.bytes.len() <= INLINE_JSON_BYTES => to_protobuf(receiver, signal, received)?,
@@ -190,7 +196,7 @@ fn refused(format: Option<Format>, refusal: &Refusal, retry_delay: Duration) -> 
     if matches!(refusal, Refusal::Encoding { .. }) {
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(Encoding::ACCEPTED));
     }
-    if matches!(refusal, Refusal::SlowBody { .. }) {
+    if refusal.is_slow() {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
@@ -229,7 +235,8 @@ async fn discard(receiver: &Receiver, parts: &Parts, body: &mut Body) {
         return;
     }
     let limits = receiver.config().body_limits();
-    body::discard(body, limits.max_bytes.saturating_mul(DISCARDED_LIMITS), limits.timeout).await;
+    let max_bytes = limits.max_bytes.saturating_mul(DISCARDED_LIMITS);
+    body::discard(body, BodyLimits { max_bytes, ..limits }).await;
 }
 
 fn text(headers: &HeaderMap, name: header::HeaderName) -> String {

@@ -13,4 +13,5 @@ mod runbook;
 mod seen;
 mod senders;
 mod spool;
+mod starve;
 mod support;
