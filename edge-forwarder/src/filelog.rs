@@ -244,7 +244,7 @@ impl Filelog {
             let changed = move || line.tell(Message::PodsChanged);
             let watching = kubernetes::watch(kubernetes, pods, condition, changed, asking.clone()).await?;
             let heartbeat = runtime.heartbeat("pods of the node", LONGEST_SILENCE);
-            runtime.spawn("pods of the node", async move { heartbeat.during(watching).await });
+            runtime.spawn("pods of the node", async move { heartbeat.during(Box::pin(watching)).await });
         }
         let asking_of = ask(checkpoint, publisher.clone(), line.clone(), condition, asking.clone());
         runtime.spawn("lines that are durable", asking_of);

@@ -120,15 +120,15 @@ fn the_version_has_a_commit() {
     assert!(commit.is_some_and(|commit| commit.len() > 1 && commit.ends_with(')')), "{said}");
 }
 
-#[test]
-fn errors_of_brokers_come_once_each() {
+#[tokio::test]
+async fn errors_of_brokers_come_once_each() {
     let folder = tempfile::tempdir().unwrap();
     let yaml = "receivers: {grpc: {listen: '127.0.0.1:0'}, http: {listen: '127.0.0.1:0'}}";
     let mut command = program(yaml, folder.path());
     command.env("EDGE__KAFKA__BROKERS", "127.0.0.1:1,127.0.0.1:2").stderr(Stdio::piped());
     let mut process = command.spawn().unwrap();
     // Each broker is tried several times meanwhile.
-    std::thread::sleep(Duration::from_secs(3));
+    tokio::time::sleep(Duration::from_secs(3)).await;
     kill_process(Pid::from_child(&process), Signal::TERM).unwrap();
     let mut said = String::new();
     process.stderr.take().unwrap().read_to_string(&mut said).unwrap();
