@@ -53,7 +53,7 @@ fn dispatch(args: &[String]) -> Result<()> {
     let mut steps = Steps::new()?;
     match args.as_slice() {
         ["demo", options @ ..] => demo(&mut steps, options),
-        ["down"] => steps.run("end what was kept", "target/release/demo", &["--down"]),
+        ["down"] => steps.run("end what was kept", "target/quick/demo", &["--down"]),
         ["test"] => test(&mut steps),
         ["test-faults", rows @ ..] => test_faults(&mut steps, rows),
         ["test-dashboards", scenes @ ..] => test_dashboards(&mut steps, scenes),
@@ -83,17 +83,27 @@ fn dispatch(args: &[String]) -> Result<()> {
 /// Builds the programs while the servers are fetched, then hands over to the demo.
 fn demo(steps: &mut Steps, options: &[&str]) -> Result<()> {
     prerequisites::ensure(Scope::Programs)?;
-    steps.cargo("build the server launcher", &["build", "--release", "-p", "devstack"])?;
-    let fetch = steps.spawn("target/release/devstack", &["fetch"])?;
+    // First what fetches the servers, so that they are built beside all else.
+    steps.cargo("build the server launcher", &demo_build(&["devstack", "devstack-launch"]))?;
+    let fetch = steps.spawn("target/quick/devstack", &["fetch"])?;
     steps.cargo(
         "build the programs",
-        &["build", "--release", "--bins", "--workspace", "--exclude", "xtask"],
+        &demo_build(&["demo", "edge-forwarder", "hub-consumer", "mock-service"]),
     )?;
     if options.contains(&"--keep") {
         prepare_boards(steps);
     }
     steps.wait("fetch the servers", fetch)?;
-    steps.run("demo", "target/release/demo", options)
+    steps.run("demo", "target/quick/demo", options)
+}
+
+/// How these programs of the demo are built. The packages are always the same, so that a library which several programs use is
+/// built once, with the features that all of them need.
+fn demo_build<'a>(programs: &[&'a str]) -> Vec<&'a str> {
+    let packages = ["devstack", "e2e", "edge-forwarder", "hub-consumer", "mock-service"];
+    let packages = packages.iter().flat_map(|package| ["-p", package]);
+    let programs = programs.iter().flat_map(|program| ["--bin", program]);
+    ["build", "--profile", "quick"].into_iter().chain(packages).chain(programs).collect()
 }
 
 /// Boards can be looked at while the demo is kept. Without npm, or when its packages cannot be had, the rest goes on.
