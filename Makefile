@@ -1,11 +1,12 @@
 # Thin names over `cargo xtask`; every target does its own set-up.
 XTASK := cargo xtask
 
-.PHONY: demo down test test-faults drill dashboards boards grafana check bench deny
+.PHONY: demo down test test-faults drill drill-incident dashboards boards grafana check bench deny
 demo: ; @$(XTASK) demo $(if $(KEEP),--keep)
 test: ; @$(XTASK) test
 test-faults: ; @$(XTASK) test-faults $(ROWS)
 drill: ; @$(XTASK) drill
+drill-incident: ; @$(XTASK) drill-incident
 dashboards: ; @$(XTASK) dashboards
 boards: ; @$(XTASK) boards
 grafana: ; @$(XTASK) grafana

@@ -11,6 +11,8 @@
 //! record stays in the broker and no processor is busy: those three are what stays green in the incident. What each event, span
 //! and metric is called is fixed in `docs/orders.md`, which rules, boards and the reconciler are made from.
 //!
+//! When it is told to stop it takes no more orders, lets those on their way arrive, and refunds what is left.
+//!
 //! [`canary`] is a program of its own that orders over HTTP.
 
 pub(crate) mod args;
@@ -33,6 +35,7 @@ use opentelemetry::Context;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
 pub use self::args::{CanaryArgs, MarketName, Oddities, OrdersArgs, Skew};
@@ -51,6 +54,11 @@ use crate::telemetry::Telemetry;
 
 /// Time between two heartbeats of a service.
 const HEARTBEAT: Duration = Duration::from_secs(5);
+
+/// Time that orders on their way have at the end: the longest way of a healthy one, and some more.
+const WIND_UP: Duration = Duration::from_secs(8);
+/// Time for what is told late to be told after all.
+const LAST_LINES: Duration = Duration::from_millis(200);
 
 /// The services by their role.
 #[derive(Debug)]
@@ -95,8 +103,10 @@ async fn play(args: &OrdersArgs, telemetry: &[Telemetry]) -> anyhow::Result<()> 
     let seed = args.seed.unwrap_or_else(rand::random);
     let (broker, consumers) = Broker::new(&markets, args.partitions);
     let broker = Arc::new(broker);
+    let (hurry, hurried) = watch::channel(false);
     let service = |role: Role| {
-        Service::new(role, &telemetry[role as usize], &args.oddities, seed.wrapping_add(role as u64))
+        let seed = seed.wrapping_add(role as u64);
+        Service::new(role, &telemetry[role as usize], &args.oddities, seed, hurried.clone())
     };
     let services = Services(Role::ALL.map(service));
     let metrics = Metrics::new(&services, &markets, args.restaurants);
@@ -123,7 +133,21 @@ async fn play(args: &OrdersArgs, telemetry: &[Telemetry]) -> anyhow::Result<()> 
     };
     // Whoever is connected has nothing to lose.
     let _ = server::serve(listener, gateway::router(gateway), playing, || {}).await;
+    wind_up(&flow).await;
+    hurry.send_replace(true);
+    sleep(LAST_LINES).await;
     Ok(())
+}
+
+/// What is on its way arrives, and what does not is refunded: a flow that has ended owes nobody.
+async fn wind_up(flow: &Flow) {
+    let deadline = Instant::now() + WIND_UP;
+    while Instant::now() < deadline && !flow.ledger.owed(None, Duration::ZERO).is_empty() {
+        sleep(LAST_LINES).await;
+    }
+    for (order, context) in flow.ledger.unsettled() {
+        flow.refund(&order, &context);
+    }
 }
 
 /// Orders in every market at the rate, for ever.

@@ -1,4 +1,4 @@
-//! Project automation: `cargo xtask demo|test|test-faults|drill|dashboards|boards|check|tidy|bench`.
+//! Project automation: `cargo xtask demo|test|test-faults|drill|drill-incident|dashboards|boards|check|tidy|bench`.
 //!
 //! CI and people run the same commands; each one does all of its own set-up.
 #![allow(clippy::print_stderr, reason = "a command-line tool reports on the terminal")]
@@ -24,6 +24,7 @@ usage: cargo xtask COMMAND
   test-faults [ROW...]
                   every fault of the catalogue, again and again; writes docs/faults.md
   drill           trouble and what an operator does about it; writes docs/drill.md
+  drill-incident  charged orders that never reach a restaurant, and who is paged; writes docs/incident-drill.md
   boards          take the pictures of docs/img from the demo that is kept
   grafana         run a real Grafana in Docker on the demo that is kept
   dashboards      write dashboards/, its rules and docs/metrics.md from boards/src
@@ -51,6 +52,7 @@ fn dispatch(args: &[String]) -> Result<()> {
         ["test"] => test(&mut steps),
         ["test-faults", rows @ ..] => test_faults(&mut steps, rows),
         ["drill"] => drill(&mut steps),
+        ["drill-incident"] => drill_incident(&mut steps),
         ["dashboards"] => {
             boards::install(&mut steps)?;
             boards::generate(&mut steps)
@@ -124,6 +126,14 @@ fn drill(steps: &mut Steps) -> Result<()> {
     steps.cargo("build the programs", &["build", "--bins", "--workspace", "--exclude", "xtask"])?;
     steps.run("fetch the servers", "target/debug/devstack", &["fetch"])?;
     steps.run("drill", "target/debug/drill", &["--page", "docs/drill.md"])
+}
+
+/// On servers of its own: nothing else may page.
+fn drill_incident(steps: &mut Steps) -> Result<()> {
+    prerequisites::ensure(Scope::Programs)?;
+    steps.cargo("build the programs", &["build", "--bins", "--workspace", "--exclude", "xtask"])?;
+    steps.run("fetch the servers", "target/debug/devstack", &["fetch"])?;
+    steps.run("drill", "target/debug/incident-drill", &["--page", "docs/incident-drill.md"])
 }
 
 fn check(steps: &mut Steps) -> Result<()> {

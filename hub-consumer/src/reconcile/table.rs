@@ -177,6 +177,8 @@ impl Outcomes {
 }
 
 fn row(decision: &Decision) -> String {
+    // What was received is of this century; a clock that says otherwise makes it the epoch.
+    let captured_at = Timestamp::from_millisecond(decision.captured_at).unwrap_or_default();
     let row = json!({
         "order_id": decision.order_id,
         "market": decision.market,
@@ -186,7 +188,7 @@ fn row(decision: &Decision) -> String {
         "points": decision.points,
         "amount": decision.amount,
         "trace_id": decision.trace_id,
-        "captured_at": decision.captured_at as f64 / 1000.0,
+        "captured_at": captured_at.strftime("%Y-%m-%d %H:%M:%S%.3f").to_string(),
     });
     format!("{row}\n")
 }

@@ -17,6 +17,9 @@ pub(super) const OURS: &str = "restaurant-service-1";
 /// The client id of the member that nobody knows.
 pub(super) const FOREIGN: &str = "orders-debug";
 
+/// Records that may wait for a member; past it the producer waits.
+const WAITING: usize = 10_000;
+
 /// The topics.
 #[derive(Debug)]
 pub(super) struct Broker {
@@ -40,8 +43,8 @@ pub(super) struct State {
 #[derive(Debug)]
 struct Topic {
     state: State,
-    ours: mpsc::UnboundedSender<Delivery>,
-    foreign: Option<mpsc::UnboundedSender<Delivery>>,
+    ours: mpsc::Sender<Delivery>,
+    foreign: Option<mpsc::Sender<Delivery>>,
 }
 
 /// A record on its way to a member.
@@ -56,10 +59,10 @@ impl Broker {
     pub(super) fn new(
         markets: &[String],
         partitions: u16,
-    ) -> (Self, Vec<(String, mpsc::UnboundedReceiver<Delivery>)>) {
+    ) -> (Self, Vec<(String, mpsc::Receiver<Delivery>)>) {
         let (mut topics, mut consumers) = (BTreeMap::new(), Vec::new());
         for market in markets {
-            let (ours, taken) = mpsc::unbounded_channel();
+            let (ours, taken) = mpsc::channel(WAITING);
             let state = State {
                 ends: vec![0; usize::from(partitions)],
                 members: BTreeMap::from([(OURS, true)]),
@@ -73,17 +76,20 @@ impl Broker {
     }
 
     /// Appends the record for the foreign member or ours, and tells its offset.
-    pub(super) fn append(&self, order: &Arc<Order>, is_for_foreign: bool) -> u64 {
-        let mut topic = self.topic(&order.market);
-        let end = &mut topic.state.ends[usize::from(order.partition)];
-        let offset = *end;
-        *end += 1;
-        let delivery = Delivery { order: Arc::clone(order), offset };
-        // A member that leaves in this moment takes its last record along, as one that crashes would.
-        let _ = match (&topic.foreign, is_for_foreign) {
-            (Some(foreign), true) => foreign.send(delivery),
-            _ => topic.ours.send(delivery),
+    pub(super) async fn append(&self, order: &Arc<Order>, is_for_foreign: bool) -> u64 {
+        let (offset, member) = {
+            let mut topic = self.topic(&order.market);
+            let end = &mut topic.state.ends[usize::from(order.partition)];
+            let offset = *end;
+            *end += 1;
+            let member = match (&topic.foreign, is_for_foreign) {
+                (Some(foreign), true) => foreign.clone(),
+                _ => topic.ours.clone(),
+            };
+            (offset, member)
         };
+        // A member that leaves in this moment takes its last record along, as one that crashes would.
+        let _ = member.send(Delivery { order: Arc::clone(order), offset }).await;
         offset
     }
 
@@ -100,12 +106,12 @@ impl Broker {
     }
 
     /// The foreign member joins; what it takes comes out here until it leaves. `None` when it is there.
-    pub(super) fn join_foreign(&self, market: &str) -> Option<mpsc::UnboundedReceiver<Delivery>> {
+    pub(super) fn join_foreign(&self, market: &str) -> Option<mpsc::Receiver<Delivery>> {
         let mut topic = self.topic(market);
         if topic.foreign.is_some() {
             return None;
         }
-        let (foreign, taken) = mpsc::unbounded_channel();
+        let (foreign, taken) = mpsc::channel(WAITING);
         topic.foreign = Some(foreign);
         topic.state.members.insert(FOREIGN, true);
         Some(taken)

@@ -138,18 +138,14 @@ impl Flow {
         let is_for_foreign = self.switch.hits(market, Fault::ForeignReader);
         // Told before it is taken, or the consumer would be ahead of the broker.
         self.ledger.published(order, &span.context());
-        let offset = self.broker.append(order, is_for_foreign);
+        let offset = self.broker.append(order, is_for_foreign).await;
         let told = record(order).into_iter().chain([(OFFSET, number(offset))]);
         self.of(Role::OrderBroker).event("order.appended", order, &span.context(), told);
         self.metrics.confirmed(market);
     }
 
     /// Our consumer: takes every record of a market that is for it.
-    pub(super) async fn consume(
-        self: Arc<Self>,
-        market: String,
-        mut taken: mpsc::UnboundedReceiver<Delivery>,
-    ) {
+    pub(super) async fn consume(self: Arc<Self>, market: String, mut taken: mpsc::Receiver<Delivery>) {
         while let Some(delivery) = taken.recv().await {
             self.metrics.fetched(&market);
             let flow = Arc::clone(&self);
@@ -158,11 +154,7 @@ impl Flow {
     }
 
     /// The member that nobody knows: takes and acks what it is given until it leaves.
-    pub(super) async fn take_away(
-        self: Arc<Self>,
-        market: String,
-        mut taken: mpsc::UnboundedReceiver<Delivery>,
-    ) {
+    pub(super) async fn take_away(self: Arc<Self>, market: String, mut taken: mpsc::Receiver<Delivery>) {
         while taken.recv().await.is_some() {
             self.broker.ack(&market, FOREIGN);
         }

@@ -106,6 +106,13 @@ impl Ledger {
             .collect()
     }
 
+    /// Orders that were charged and are as they were then, those for later among them.
+    pub(super) fn unsettled(&self) -> Vec<(Arc<Order>, Context)> {
+        let entries = self.lock();
+        let open = entries.values().filter(|entry| entry.status == Status::Received);
+        open.map(|entry| (Arc::clone(&entry.order), entry.context.clone())).collect()
+    }
+
     /// Forgets canaries that nobody asks for any more.
     pub(super) fn forget_old_canaries(&self) {
         self.lock().retain(|_, entry| entry.order.kind == Kind::Business || entry.since.elapsed() < KEPT);

@@ -11,6 +11,7 @@ use opentelemetry_sdk::logs::SdkLogger;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use tokio::runtime::Handle;
+use tokio::sync::watch;
 
 use super::args::{Oddities, Skew};
 use super::order::Order;
@@ -62,6 +63,8 @@ pub(super) struct Service {
     pub(super) meter: Meter,
     clock: Clock,
     disorder: Disorder,
+    /// True once nothing may be late any more.
+    hurry: watch::Receiver<bool>,
 }
 
 /// What goes wrong with what is told.
@@ -131,7 +134,14 @@ struct Line {
 }
 
 impl Service {
-    pub(super) fn new(role: Role, telemetry: &Telemetry, oddities: &Oddities, seed: u64) -> Self {
+    /// What `oddities` make late is told at once when `hurry` turns true.
+    pub(super) fn new(
+        role: Role,
+        telemetry: &Telemetry,
+        oddities: &Oddities,
+        seed: u64,
+        hurry: watch::Receiver<bool>,
+    ) -> Self {
         let clock = match oddities.skews.iter().rev().find(|skew| skew.role == role) {
             None => Clock::Right,
             Some(Skew { by, is_behind: false, .. }) => Clock::Ahead(*by),
@@ -148,6 +158,7 @@ impl Service {
                 duplicated_share: oddities.duplicated_share,
                 draws: Mutex::new(StdRng::seed_from_u64(seed)),
             },
+            hurry,
         }
     }
 
@@ -248,8 +259,10 @@ impl Service {
         match (is_late, &self.logger) {
             (true, Some(logger)) => {
                 let (logger, late_by) = (logger.clone(), self.disorder.late_by);
+                let mut hurry = self.hurry.clone();
                 Handle::current().spawn(async move {
-                    tokio::time::sleep(late_by).await;
+                    // Who could hurry it is there, or the program has ended.
+                    let _ = tokio::time::timeout(late_by, hurry.wait_for(|is_hurried| *is_hurried)).await;
                     emit(&logger, &line);
                 });
             }
