@@ -3,13 +3,14 @@ XTASK := cargo xtask
 # These need no compiler on this machine: images are built in Docker.
 WITHOUT_CARGO := up down images
 
-.PHONY: demo up down images test test-faults drill drill-incident dashboards boards grafana charts check bench deny
+.PHONY: demo up down images test test-faults test-dashboards drill drill-incident dashboards boards grafana charts check bench deny
 demo: ; @$(XTASK) demo $(if $(KEEP),--keep)
 up: ; @deploy/up.sh
 down: ; @deploy/down.sh
 images: ; @deploy/images.sh
 test: ; @$(XTASK) test
 test-faults: ; @$(XTASK) test-faults $(ROWS)
+test-dashboards: ; @$(XTASK) test-dashboards $(SCENES)
 drill: ; @$(XTASK) drill
 drill-incident: ; @$(XTASK) drill-incident
 dashboards: ; @$(XTASK) dashboards

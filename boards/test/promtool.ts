@@ -48,18 +48,20 @@ export interface Outcome {
 }
 
 /** Runs one scene, at the interval of its samples or at a longer one. */
-export async function play(scene: Scene, rules: Record<string, RuleFile>, evaluated?: '1m'): Promise<Outcome> {
+export function play(scene: Scene, rules: Record<string, RuleFile>, evaluated?: '1m'): Promise<Outcome> {
+  const groups = Object.values(rules).flatMap((file) => file.groups.map(({ name }) => name));
+  const said = rulesOf(rules).flatMap(({ alert, annotations }) => (alert ? [[alert, annotations ?? {}] as const] : []));
+  return check(rules, (paths) => unitTest(scene, paths, groups, Object.fromEntries(said) as Annotations, evaluated));
+}
+
+/** Runs a unit test, which is made with the paths of the rules' files. */
+export async function check(rules: Record<string, RuleFile>, made: (paths: string[]) => string): Promise<Outcome> {
   const folder = mkdtempSync(join(tmpdir(), 'scene-'));
   try {
     const files = Object.entries(rules).map(([name, file]) => [join(folder, name), JSON.stringify(file)] as const);
     files.forEach(([path, text]) => writeFileSync(path, text));
-    const groups = Object.values(rules).flatMap((file) => file.groups.map(({ name }) => name));
-    const said = rulesOf(rules).flatMap(({ alert, annotations }) =>
-      alert ? [[alert, annotations ?? {}] as const] : [],
-    );
     const test = join(folder, 'scene.json');
-    const paths = files.map(([path]) => path);
-    writeFileSync(test, unitTest(scene, paths, groups, Object.fromEntries(said) as Annotations, evaluated));
+    writeFileSync(test, made(files.map(([path]) => path)));
     return await run(['test', 'rules', test]);
   } finally {
     rmSync(folder, { recursive: true });

@@ -23,7 +23,7 @@ import { METRIC_MUTATIONS, PANEL_MUTATIONS, mutatedPanel } from './stores/mutati
 import { ask, disagreements, isWithinDifference, questions } from './stores/numbers.ts';
 import { EXPECTED, differences, isMeant } from './stores/panel-numbers.ts';
 import { EMPTY, wrongShape } from './stores/shapes.ts';
-import { between, contextOf, missing, readFacts, sources, type Facts } from './stores/stores.ts';
+import { between, contextOf, failedTrace, missing, readFacts, sources, type Facts } from './stores/stores.ts';
 
 const DAY = 86_400_000;
 /** What a board opens with. */
@@ -38,6 +38,12 @@ const HOSTILE = ["') OR 1=1 --", '{{x}}', '"', "'", '$__timeFilter(x)'];
 const BACKSLASH = "\\') OR 1=1 --";
 const LISTS = ['service', 'restaurant', 'category'];
 const WRITTEN = ['job', 'instance', 'trace_id', 'search', 'order_rate'];
+/** Of a series, or rows of a list. */
+const MOST_POINTS = 2000;
+/** Milliseconds between samples up to which rates of four seconds miss nothing. */
+const LARGEST_GAP = 2000;
+/** Milliseconds of a scene up to which a rate of five minutes has all of it. */
+const BURNING = 285_000;
 /** Queries that are under way at once. */
 const AT_ONCE = 4;
 
@@ -47,6 +53,7 @@ type Told = { board: Dashboard; panel: Panel; answers: Answer[] };
 async function askAll(
   contextFor: (board: Dashboard) => Promise<QueryContext>,
   isAsked: (panel: Panel) => boolean = () => true,
+  atOnce = AT_ONCE,
 ) {
   const told: Told[] = [];
   const problems: string[] = [];
@@ -73,18 +80,11 @@ async function askAll(
       await next();
     }
   };
-  await Promise.all(Array.from({ length: AT_ONCE }, work));
+  await Promise.all(Array.from({ length: atOnce }, work));
   return { told, problems };
 }
 
 const nameOf = ({ board, panel }: Told, { refId }: Answer) => `${board.uid}, ${panel.title ?? ''}, query ${refId}`;
-
-/** A request that failed, for the boards that draw a trace. */
-function failedTrace({ services }: Facts): string {
-  const lines = services.find(({ name }) => name === 'mock-service')?.lines ?? [];
-  const line = lines.find((text) => text.includes('"status_code":500') && text.includes('"trace_id"'));
-  return (JSON.parse(line ?? '{}') as { trace_id?: string }).trace_id ?? '';
-}
 
 const skip =
   missing.length > 0 ? `set ${missing.join(', ')}: \`cargo test -p e2e boards\` fills stores and does` : false;
@@ -128,10 +128,12 @@ describe('boards on real stores', { skip }, () => {
     assert.deepEqual(problems, []);
   });
 
-  test('a range of a year is answered within ten seconds', async () => {
-    const { told, problems } = await askAll((board) => contextOf(board, between(facts.to - 365 * DAY, facts.to)));
+  test('a range of a year is answered, and in no more points than can be drawn', async () => {
+    const year = between(facts.to - 365 * DAY, facts.to);
+    const { told, problems } = await askAll((board) => contextOf(board, year));
     for (const each of told) {
-      problems.push(...each.answers.filter(({ took }) => took > 10_000).map((answer) => nameOf(each, answer)));
+      const tooLong = each.answers.filter(({ frames }) => frames.some(({ length }) => length > MOST_POINTS));
+      problems.push(...tooLong.map((answer) => nameOf(each, answer)));
     }
     assert.deepEqual(problems, []);
   });
@@ -189,9 +191,12 @@ describe('boards on real stores', { skip }, () => {
       const isDerived = services.every((name) => DERIVED.includes(name));
       const wrong = [];
       for (const { metric, language, text } of questions()) {
-        // Hand-written logs are read before the traffic begins.
-        const isKnown = metric.id !== 'newest_row' || services.includes('mock-service');
-        if (isKnown && (isDerived || language === 'sql')) {
+        // Hand-written logs are of another time than that at which they are read.
+        const isKnown = {
+          newest_row: services.includes('mock-service'),
+          burn_rate: facts.to - facts.started < BURNING,
+        }[metric.id];
+        if (isKnown !== false && (isDerived || language === 'sql')) {
           wrong.push(...(await disagreements(metric, language, text, numbers, context)));
         }
       }
@@ -257,7 +262,10 @@ describe('boards on real stores', { skip }, () => {
   }
 
   for (const [index, expected] of EXPECTED.entries()) {
-    test(`${expected.board}, ${expected.title} shows what was printed`, async () => {
+    // Rates can be added up only where the samples have come often enough.
+    const isTooSlow = expected.share !== undefined && facts.largest_gap > LARGEST_GAP;
+    const tooSlow = isTooSlow && `samples are up to ${facts.largest_gap} ms apart: this machine is too busy`;
+    test(`${expected.board}, ${expected.title} shows what was printed`, { skip: tooSlow }, async () => {
       const board = readBoards().find(({ uid }) => uid === expected.board);
       const panel = board && panelsOf(board).find((each) => isMeant(each, expected));
       assert.ok(board && panel, 'the panel is there');

@@ -12,11 +12,14 @@
 //! Rules are evaluated every second instead of every ten, by a Mimir that has to be ours: [`devstack::Stack::put_mimir_rules`].
 
 mod facts;
+mod names;
 mod node;
+pub mod scenes;
 mod stage;
 mod written;
 
 pub use facts::{Facts, Service};
-pub use node::node;
+pub use names::exported;
+pub use node::{environment, node};
 pub use stage::{Stage, StageOptions};
 pub use written::{CALM, OTHER, calm_lines, hostile_item, other_lines};

@@ -1,5 +1,7 @@
 //! Questions to Mimir's query API.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
@@ -16,7 +18,7 @@ pub struct Mimir {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Series {
     /// Label names to values, `__name__` among them.
-    pub labels: std::collections::BTreeMap<String, String>,
+    pub labels: BTreeMap<String, String>,
     /// Samples in order of time.
     pub samples: Vec<(i64, f64)>,
 }
@@ -27,9 +29,9 @@ pub struct Alert {
     /// `pending` or `firing`.
     pub state: String,
     /// Its labels, `alertname` among them.
-    pub labels: std::collections::BTreeMap<String, String>,
+    pub labels: BTreeMap<String, String>,
     /// What the rule says of it.
-    pub annotations: std::collections::BTreeMap<String, String>,
+    pub annotations: BTreeMap<String, String>,
 }
 
 impl Mimir {
@@ -50,7 +52,19 @@ impl Mimir {
     /// # Errors
     /// The server cannot be reached or refuses the expression.
     pub async fn number(&self, promql: &str) -> Result<f64> {
-        let result = self.query(promql).await?;
+        self.number_of(promql, None).await
+    }
+
+    /// The same at a moment, in seconds since the epoch.
+    ///
+    /// # Errors
+    /// Those of [`Mimir::number`].
+    pub async fn number_at(&self, promql: &str, seconds: f64) -> Result<f64> {
+        self.number_of(promql, Some(seconds)).await
+    }
+
+    async fn number_of(&self, promql: &str, seconds: Option<f64>) -> Result<f64> {
+        let result = self.query(promql, seconds).await?;
         let Some(first) = result.first() else { return Ok(0.0) };
         first["value"][1].as_str().and_then(|text| text.parse().ok()).context("a sample has a value")
     }
@@ -60,7 +74,7 @@ impl Mimir {
     /// # Errors
     /// The server cannot be reached or refuses the expression.
     pub async fn samples(&self, selector: &str) -> Result<Vec<Series>> {
-        self.query(selector).await?.iter().map(series).collect()
+        self.query(selector, None).await?.iter().map(series).collect()
     }
 
     /// What is pending or fires, by the ruler; sorted by name.
@@ -86,21 +100,38 @@ impl Mimir {
         Ok(alerts)
     }
 
+    /// The type of every metric that was sent, by its name; what rules record is none of them.
+    ///
+    /// # Errors
+    /// The server cannot be reached.
+    pub async fn types(&self) -> Result<BTreeMap<String, String>> {
+        let url = format!("{}/api/v1/metadata", self.url);
+        let reply = self.client.get(&url).header("X-Scope-OrgID", &self.tenant).send().await;
+        let reply =
+            reply.and_then(reqwest::Response::error_for_status).with_context(|| format!("ask {url}"))?;
+        let body: Value = serde_json::from_str(&reply.text().await.context("read the metadata")?)
+            .context("read the metadata as JSON")?;
+        let metrics = body["data"].as_object().context("metadata is of metrics")?;
+        let kind = |told: &Value| told[0]["type"].as_str().unwrap_or("unknown").to_owned();
+        Ok(metrics.iter().map(|(name, told)| (name.clone(), kind(told))).collect())
+    }
+
     /// The series that an instant query yields, each with one sample.
     ///
     /// # Errors
     /// The server cannot be reached or refuses the expression.
     pub async fn vector(&self, promql: &str) -> Result<Vec<Series>> {
-        self.query(promql).await?.iter().map(series).collect()
+        self.query(promql, None).await?.iter().map(series).collect()
     }
 
-    async fn query(&self, promql: &str) -> Result<Vec<Value>> {
+    async fn query(&self, promql: &str, seconds: Option<f64>) -> Result<Vec<Value>> {
+        let at = seconds.map(|seconds| format!("&time={seconds:.3}")).unwrap_or_default();
         let reply = self
             .client
             .post(format!("{}/api/v1/query", self.url))
             .header("X-Scope-OrgID", &self.tenant)
             .header("content-type", "application/x-www-form-urlencoded")
-            .body(format!("query={}", percent_encoded(promql)))
+            .body(format!("query={}{at}", percent_encoded(promql)))
             .send()
             .await
             .with_context(|| format!("ask {}", self.url))?;

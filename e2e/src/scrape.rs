@@ -17,6 +17,11 @@ impl Page {
         Ok(Self(reply.text().await.context("read the metrics page")?))
     }
 
+    /// Every metric that has a sample, by the name that stands on the page, with its type.
+    pub fn types(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '))
+    }
+
     /// The sum of `metric` over all series that carry every one of `labels`; 0 when there is none.
     #[must_use]
     pub fn sum(&self, metric: &str, labels: &[(&str, &str)]) -> f64 {

@@ -4,7 +4,11 @@
 use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Context;
-use service_runtime::{Condition, Runtime, http_server};
+use service_runtime::{
+    Condition, Runtime,
+    http_server::{self, Closings},
+    liveness::Heartbeat,
+};
 use tokio::{
     net::TcpListener,
     time::{MissedTickBehavior, interval},
@@ -23,6 +27,9 @@ use crate::{
 /// How often readiness follows the state of broker and spool.
 const READINESS_INTERVAL: Duration = Duration::from_millis(500);
 
+/// A runtime in which a task that asks for half a second gets no turn for so long does nothing else either.
+const LONGEST_SILENCE: Duration = Duration::from_secs(60);
+
 /// The edge with its ports bound.
 #[derive(Debug)]
 pub struct App {
@@ -33,6 +40,7 @@ pub struct App {
     receiver: Receiver,
     condition: Condition,
     filelog: Option<Filelog>,
+    closings: Closings,
     grpc: TcpListener,
     http: TcpListener,
 }
@@ -43,21 +51,20 @@ impl App {
         let budget = MemoryBudget::new(config.memory_max_bytes);
         let metrics = runtime.register_metrics(|registry| Metrics::register(registry, &budget));
         let backlogs = open_spools(&config, &metrics).await?;
-        let publisher = Publisher::start(&config.publisher, backlogs, &budget, &metrics)?;
-        let filelog_metrics = metrics.filelog();
+        let publisher = Publisher::start(&config.publisher, backlogs, &budget, &metrics, &runtime)?;
+        let (filelog_metrics, closings) = (metrics.filelog(), metrics.closings());
         let receiver = Receiver::new(config.receivers.clone(), budget.clone(), publisher.clone(), metrics);
         let condition = runtime.readiness().condition("publisher");
         let max_value_bytes = config.publisher.max_value_bytes();
         let filelog = match &config.filelog {
             Some(filelog) => {
-                let readiness = runtime.readiness();
-                Some(Filelog::start(filelog, max_value_bytes, &publisher, filelog_metrics, &readiness).await?)
+                Some(Filelog::start(filelog, max_value_bytes, &publisher, filelog_metrics, &runtime).await?)
             }
             None => None,
         };
         let grpc = bind(config.receivers.grpc_listen).await?;
         let http = bind(config.receivers.http_listen).await?;
-        Ok(App { config, runtime, budget, publisher, receiver, condition, filelog, grpc, http })
+        Ok(App { config, runtime, budget, publisher, receiver, condition, filelog, closings, grpc, http })
     }
 
     /// Where OTLP/gRPC is served.
@@ -78,18 +85,24 @@ impl App {
     /// Serves until the shutdown token, then drains.
     pub async fn run(self) -> anyhow::Result<()> {
         tracing::info!(grpc = %self.grpc_address()?, http = %self.http_address()?, "receivers listen");
-        let App { config, runtime, publisher, receiver, condition, filelog, grpc, http, .. } = self;
-        let watching = tokio::spawn(watch_publisher(condition, publisher.clone()));
+        let App { config, runtime, publisher, receiver, condition, filelog, closings, grpc, http, .. } = self;
+        let heartbeat = runtime.heartbeat("readiness", LONGEST_SILENCE);
+        let watching = tokio::spawn(watch_publisher(condition, publisher.clone(), heartbeat));
         let server = &config.receivers.server;
         let shutdown = runtime.shutdown();
+        // Each part of the end has a name, told when it is late.
+        let serving = runtime.guard("requests of senders");
         tokio::join!(
-            http_server::serve(grpc, receiver.router(), server, shutdown.clone()),
-            http_server::serve(http, receiver.router(), server, shutdown),
+            http_server::serve_counted(grpc, receiver.router(), server, &closings, shutdown.clone()),
+            http_server::serve_counted(http, receiver.router(), server, &closings, shutdown),
         );
+        drop(serving);
         if let Some(filelog) = filelog {
             filelog.stop().await;
         }
+        let publishing = runtime.guard("records on their way to the brokers");
         publisher.drain().await;
+        drop(publishing);
         watching.abort();
         Ok(())
     }
@@ -108,11 +121,12 @@ async fn open_spools(config: &Config, metrics: &Metrics) -> anyhow::Result<Backl
 }
 
 /// Keeps the condition `publisher` true to what the broker and the spool last said; ends with the process.
-async fn watch_publisher(condition: Condition, publisher: Publisher) {
+async fn watch_publisher(condition: Condition, publisher: Publisher, heartbeat: Heartbeat) {
     let mut ticks = interval(READINESS_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
+        heartbeat.beat();
         let Obstacles { refusing, degrading } = publisher.obstacles();
         match (refusing.is_empty(), degrading.is_empty()) {
             (false, _) => condition.not_ready(refusing.join(", ")),

@@ -14,8 +14,12 @@ use telemetry_wire::{Signal, key::KeyRule, partition::Partitioner, pb::MAX_DEPTH
 
 use crate::{filelog::FilelogConfig, publisher::DrainConfig, receiver::BodyLimits, spool::SpoolConfig};
 
+mod cors;
 mod filelog;
 mod spool;
+
+pub(crate) use cors::AllowedHeaders;
+pub use cors::CorsConfig;
 
 /// The OTLP ports registered for gRPC and HTTP.
 const GRPC_LISTEN: &str = "0.0.0.0:4317";
@@ -35,6 +39,18 @@ const MIN_MEMORY_BYTES: ByteSize = ByteSize::mib(1);
 
 /// Long enough for the largest request at 5 Mbit/s; a slower sender should send smaller ones.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Far below any network that is of use; a sender that is slower holds memory for nothing.
+const MIN_BODY_RATE: ByteSize = ByteSize::kib(1);
+
+/// A buffer of the largest size, the one half as large that it grows from, and a decoder's window.
+const LARGEST_BODY_SHARE: usize = 3;
+
+/// Four connections that hold all they may leave nothing; two leave half.
+const CONNECTION_PERCENT: u32 = 25;
+
+/// One address that holds all it may leaves half to the others.
+const PEER_PERCENT: u32 = 50;
 
 /// What a refused sender is asked to wait. Shorter turns an overload into a storm of retries.
 const RETRY_DELAY: Duration = Duration::from_secs(2);
@@ -79,8 +95,16 @@ pub struct ReceiverConfig {
     pub max_depth: u32,
     /// Time for a body to arrive.
     pub body_timeout: Duration,
+    /// Least bytes a second of a body; 0 demands nothing.
+    pub min_body_rate: u64,
+    /// What the unfinished bodies of one connection may hold, in bytes.
+    pub connection_max_bytes: usize,
+    /// What the unfinished bodies of one peer address may hold, in bytes.
+    pub peer_max_bytes: usize,
     /// What a sender is asked to wait when it may retry.
     pub retry_delay: Duration,
+    /// The web pages whose scripts may send; none without.
+    pub cors: Option<CorsConfig>,
     /// Bounds of each listener.
     pub server: HttpServerConfig,
 }
@@ -118,7 +142,7 @@ pub struct RouteConfig {
 impl Config {
     /// Reads all of it.
     pub fn read(root: &mut Section<'_>) -> Config {
-        let receivers = ReceiverConfig::read(
+        let mut receivers = ReceiverConfig::read(
             &mut root.section("receivers", "Where telemetry enters: OTLP/gRPC and OTLP/HTTP."),
         );
         let mut kafka = root.section("kafka", "The brokers.");
@@ -155,8 +179,36 @@ impl Config {
                 format!("at least {needed} bytes, so that one request in JSON can always be decoded and converted"),
             );
         }
+        (receivers.connection_max_bytes, receivers.peer_max_bytes) =
+            shares(&mut memory, budget.as_usize(), receivers.max_request_bytes);
         Config { receivers, publisher, spool, filelog, memory_max_bytes: budget.as_usize() }
     }
+}
+
+/// What the unfinished bodies of one connection and of one peer may hold, in bytes: never less than a body of the largest size
+/// needs with its decoder while it is copied as it grows.
+fn shares(memory: &mut Section<'_>, budget: usize, max_request_bytes: usize) -> (usize, usize) {
+    let mut read = |key, default, doc| {
+        let percent: u32 = memory.value(key, default, doc);
+        if !(1..=100).contains(&percent) {
+            memory.problem(key, format!("{percent} is out of bounds"), "a number from 1 to 100");
+        }
+        let least =
+            max_request_bytes.saturating_mul(LARGEST_BODY_SHARE).saturating_add(MIN_MEMORY_BYTES.as_usize());
+        let share = (budget / 100).saturating_mul(percent.clamp(1, 100) as usize);
+        share.max(least).min(budget)
+    };
+    let connection = read(
+        "connection_percent",
+        CONNECTION_PERCENT,
+        "Percent of max_bytes that the unfinished bodies of one connection may hold, though never less than three of the largest requests.",
+    );
+    let peer = read(
+        "peer_percent",
+        PEER_PERCENT,
+        "The same for the bodies from one address. Behind a proxy that hides the addresses of senders, 100.",
+    );
+    (connection, peer)
 }
 
 fn producer_defaults(connection: ConnectionConfig) -> ProducerConfig {
@@ -166,7 +218,11 @@ fn producer_defaults(connection: ConnectionConfig) -> ProducerConfig {
 impl ReceiverConfig {
     fn read(section: &mut Section<'_>) -> ReceiverConfig {
         let grpc_listen = listen(&mut section.section("grpc", "OTLP/gRPC."), GRPC_LISTEN);
-        let http_listen = listen(&mut section.section("http", "OTLP/HTTP."), HTTP_LISTEN);
+        let mut http = section.section("http", "OTLP/HTTP.");
+        let http_listen = listen(&mut http, HTTP_LISTEN);
+        let cors = CorsConfig::read(
+            &mut http.section("cors", "Web pages whose scripts may send: cross-origin resource sharing."),
+        );
         let max_request_bytes = section.value(
             "max_request_bytes",
             MAX_REQUEST_BYTES,
@@ -198,12 +254,23 @@ impl ReceiverConfig {
                 BODY_TIMEOUT,
                 "Time for a request's body to arrive.",
             ),
+            min_body_rate: section
+                .value(
+                    "min_body_rate",
+                    MIN_BODY_RATE,
+                    "Least bytes a second of a request's body as it is sent, over five seconds; a slower one is refused as retryable. `0B` demands nothing.",
+                )
+                .as_u64(),
+            // Known once the memory is.
+            connection_max_bytes: usize::MAX,
+            peer_max_bytes: usize::MAX,
             retry_delay: positive(
                 section,
                 "retry_delay",
                 RETRY_DELAY,
                 "What a refused sender is asked to wait before it tries again.",
             ),
+            cors,
             server: HttpServerConfig::read(
                 &mut section.section("server", "Bounds of each of the two listeners."),
             ),
@@ -212,7 +279,11 @@ impl ReceiverConfig {
 
     /// The bounds of one body.
     pub(crate) fn body_limits(&self) -> BodyLimits {
-        BodyLimits { max_bytes: self.max_request_bytes, timeout: self.body_timeout }
+        BodyLimits {
+            max_bytes: self.max_request_bytes,
+            timeout: self.body_timeout,
+            min_rate: self.min_body_rate,
+        }
     }
 }
 
@@ -395,7 +466,7 @@ fn name_of<T: Copy + PartialEq>(names: &[(&str, T)], value: T) -> String {
 
 fn listen(section: &mut Section<'_>, default: &str) -> SocketAddr {
     let default = default.parse().expect("the default is an address");
-    section.value(
+    section.listener(
         "listen",
         default,
         "Address and port. gRPC and HTTP are told apart by content type, so either port takes both.",

@@ -29,7 +29,7 @@ use anyhow::Context;
 use regex::bytes::Regex;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use service_runtime::{
-    CancellationToken, Condition, Readiness,
+    CancellationToken, Condition, Runtime,
     backoff::{Backoff, BackoffConfig},
     error_chain::ErrorChain,
 };
@@ -86,6 +86,9 @@ const HANDOVERS: usize = 256;
 /// How soon the brokers are asked again what is durable.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+/// A turn of the thread ends within it, or something is wrong.
+const LONGEST_SILENCE: Duration = Duration::from_secs(60);
 
 /// How long the end of the process waits for what was read to become durable; what does not is read again, or found.
 const FINISH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -192,14 +195,16 @@ pub(crate) struct Filelog {
 }
 
 impl Filelog {
-    /// Opens what is there, and begins to read once it is known what of it is durable already. `readiness` tells of it.
+    /// Opens what is there, and begins to read once it is known what of it is durable already. `runtime` tells of it, and watches
+    /// the thread and the tasks.
     pub(crate) async fn start(
         config: &FilelogConfig,
         max_value_bytes: usize,
         publisher: &Publisher,
         metrics: FilelogMetrics,
-        readiness: &Readiness,
+        runtime: &Runtime,
     ) -> anyhow::Result<Filelog> {
+        let readiness = runtime.readiness();
         let condition = readiness.condition("filelog");
         allow_many_files();
         let store = CheckpointStore::open(&config.directory)
@@ -219,18 +224,30 @@ impl Filelog {
                 .context("start to watch log files")?;
         let (line, is_given_up) = (tailer.line(), Arc::new(AtomicBool::new(false)));
         let given_up = Arc::clone(&is_given_up);
+        let (heartbeat, guard) =
+            (runtime.heartbeat("log files", LONGEST_SILENCE), runtime.guard("log files"));
         let thread = std::thread::Builder::new().name("filelog".to_owned());
         let thread = thread
-            .spawn(move || tailer.run(&|| given_up.load(Ordering::Acquire)))
+            .spawn(move || {
+                let _guard = guard;
+                // It is asked at each turn.
+                tailer.run(&|| {
+                    heartbeat.beat();
+                    given_up.load(Ordering::Acquire)
+                });
+            })
             .context("start the thread that reads log files")?;
-        tokio::spawn(publish(output, publisher.clone(), line.clone()));
+        runtime.spawn("batches of log files", publish(output, publisher.clone(), line.clone()));
         let asking = CancellationToken::new();
         if let Some(kubernetes) = &config.kubernetes {
             let (line, condition) = (line.clone(), readiness.condition("kubernetes"));
             let changed = move || line.tell(Message::PodsChanged);
-            kubernetes::watch(kubernetes, pods, condition, changed, asking.clone()).await?;
+            let watching = kubernetes::watch(kubernetes, pods, condition, changed, asking.clone()).await?;
+            let heartbeat = runtime.heartbeat("pods of the node", LONGEST_SILENCE);
+            runtime.spawn("pods of the node", async move { heartbeat.during(Box::pin(watching)).await });
         }
-        tokio::spawn(ask(checkpoint, publisher.clone(), line.clone(), condition, asking.clone()));
+        let asking_of = ask(checkpoint, publisher.clone(), line.clone(), condition, asking.clone());
+        runtime.spawn("lines that are durable", asking_of);
         Ok(Filelog { line, thread, is_given_up, asking })
     }
 
@@ -242,6 +259,7 @@ impl Filelog {
         let joining = tokio::task::spawn_blocking(move || thread.join());
         let giving_up = async {
             tokio::time::sleep(FINISH_TIMEOUT).await;
+            tracing::warn!(after = ?FINISH_TIMEOUT, "lines of log files are not durable yet; the next start looks for them or reads them again");
             is_given_up.store(true, Ordering::Release);
             line.wake();
             std::future::pending::<()>().await;

@@ -8,7 +8,7 @@ use service_runtime::{RunArgs, Runtime, run};
 
 /// Receives OTLP over gRPC and HTTP and publishes it to Kafka.
 #[derive(Debug, Parser)]
-#[command(name = SERVICE.name, version = SERVICE.version, args_conflicts_with_subcommands = true)]
+#[command(name = SERVICE.name, version = SERVICE.version_and_commit(), args_conflicts_with_subcommands = true)]
 struct Arguments {
     #[command(flatten)]
     run: RunArgs,

@@ -26,6 +26,7 @@ use prometheus_client::{
     },
     registry::{Registry, Unit},
 };
+use service_runtime::http_server::Closings;
 use telemetry_wire::Signal;
 
 use crate::budget::MemoryBudget;
@@ -33,7 +34,7 @@ use crate::budget::MemoryBudget;
 mod filelog;
 mod spool;
 
-pub(crate) use filelog::FilelogMetrics;
+pub(crate) use filelog::{FilelogMetrics, SeenFile, SeenLog};
 use spool::SpoolMetrics;
 pub use spool::SpoolObserver;
 
@@ -48,6 +49,8 @@ pub struct Metrics {
     requests: Counters<RequestLabels>,
     items: Counters<SignalLabels>,
     refused: Counters<ReasonLabels>,
+    unrecognized: Counters<SignalLabels>,
+    closings: Closings,
     bytes: Counters<SignalLabels>,
     acked_items: Counters<SignalLabels>,
     refused_items: Counters<ReasonLabels>,
@@ -129,6 +132,8 @@ impl Metrics {
             requests: Family::default(),
             items: Family::default(),
             refused: Family::default(),
+            unrecognized: Family::default(),
+            closings: Closings::default(),
             bytes: Family::default(),
             acked_items: Family::default(),
             refused_items: Family::default(),
@@ -161,6 +166,16 @@ impl Metrics {
             self.items.clone(),
         );
         registry.register("edge_receiver_refused", "Requests refused", self.refused.clone());
+        registry.register(
+            "edge_receiver_unrecognized",
+            "Requests in which no item was found although they held something; answered with success and a warning",
+            self.unrecognized.clone(),
+        );
+        registry.register(
+            "edge_receiver_connections_closed",
+            "Connections that were closed to keep within the bounds of the listeners, by reason",
+            self.closings.counters(),
+        );
         registry.register_with_unit(
             "edge_receiver",
             "Request bytes after decompression",
@@ -256,6 +271,16 @@ impl Metrics {
     /// A request was refused.
     pub(crate) fn count_refused(&self, signal: Signal, reason: &'static str) {
         self.refused.get_or_create(&ReasonLabels { signal: signal.as_str(), reason }).inc();
+    }
+
+    /// Where the listeners count the connections that they close.
+    pub(crate) fn closings(&self) -> Closings {
+        self.closings.clone()
+    }
+
+    /// A request held something, and no item.
+    pub(crate) fn count_unrecognized(&self, signal: Signal) {
+        self.unrecognized.get_or_create(&SignalLabels { signal: signal.as_str() }).inc();
     }
 
     /// A well-formed request was handed to the publisher.

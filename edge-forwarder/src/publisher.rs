@@ -34,7 +34,7 @@ use std::{
 use anyhow::Context;
 use bytes::Bytes;
 use kafka_client::{Delivery, Producer, ProducerConfig, SendError};
-use service_runtime::{CancellationToken, error_chain::ErrorChain};
+use service_runtime::{CancellationToken, Runtime, error_chain::ErrorChain};
 use telemetry_wire::Signal;
 use tokio::sync::{OnceCell, oneshot};
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
@@ -159,6 +159,7 @@ impl Publisher {
         backlogs: Backlogs,
         budget: &MemoryBudget,
         metrics: &Metrics,
+        runtime: &Runtime,
     ) -> anyhow::Result<Publisher> {
         let patience = config.producer.delivery_timeout.unwrap_or(ProducerConfig::DEFAULT_DELIVERY_TIMEOUT);
         // A record stays with the producer however long the outage. That keeps its place in the idempotent session, and with it
@@ -167,6 +168,7 @@ impl Publisher {
         let producer_config = ProducerConfig { delivery_timeout: None, ..config.producer.clone() };
         let producer = Producer::new(&producer_config).context("start the kafka producer")?;
         metrics.watch_producer(&producer);
+        producer.watch(&runtime.liveness());
         let mut spools = backlogs.into_backlogs();
         let routes = Signal::ALL.map(|signal| {
             let route = config.route(signal);
@@ -207,8 +209,14 @@ impl Publisher {
         for signal in Signal::ALL {
             let Some(backlog) = &shared.routes[signal as usize].backlog else { continue };
             let readback = ReadBack::of_records(&shared.readback, &shared.producer, metrics, backlog.mark());
-            let drain = Drain::new(Arc::clone(&shared), signal, readback);
-            shared.draining.spawn(drain.run(shared.stop_draining.clone()));
+            let name = drain::name(signal);
+            let (heartbeat, guard) = (runtime.heartbeat(name, drain::LONGEST_SILENCE), runtime.guard(name));
+            let drain = Drain::new(Arc::clone(&shared), signal, readback, heartbeat);
+            let stop = shared.stop_draining.clone();
+            shared.draining.spawn(async move {
+                let _guard = guard;
+                drain.run(stop).await;
+            });
         }
         Ok(Publisher { shared })
     }

@@ -21,7 +21,7 @@ use service_runtime::{RunArgs, Runtime};
 
 /// Stores telemetry from Kafka: logs and traces in ClickHouse, metrics in Mimir.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version = SERVICE.version_and_commit())]
 struct Cli {
     #[command(subcommand)]
     command: Command,

@@ -11,9 +11,13 @@ use clap::{Args, Parser, Subcommand};
 use crate::load::{Mix, Scene};
 pub use crate::orders::args::{CanaryArgs, OrdersArgs};
 
+/// Version and commit, as the build script found them.
+pub(crate) const VERSION: &str =
+    concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("MOCK_SERVICE_COMMIT"), ")");
+
 /// The Menu API of a food delivery platform, and its traffic generator.
 #[derive(Debug, Parser)]
-#[command(version, args_conflicts_with_subcommands = true)]
+#[command(version = VERSION, args_conflicts_with_subcommands = true)]
 pub struct Cli {
     /// What to do; `serve` when left out.
     #[command(subcommand)]

@@ -96,18 +96,19 @@ impl Telemetry {
         signals: &[Signal],
         runtime: &Handle,
     ) -> Result<Self, TelemetryError> {
-        Self::with_account(&resource(service), signals, runtime, Arc::default())
+        Self::with_account(&resource(service), signals, runtime, Arc::default(), false)
     }
 
     /// The same for several services in one process: each has its name, whatever `OTEL_SERVICE_NAME` says, and one account is
-    /// kept of all, so the report of each is the report of all.
+    /// kept of all, so the report of each is the report of all. Log records are facts about orders here, that readers take once
+    /// however often they come: they are sent again rather than lost.
     pub(crate) fn of_services(
         services: &[&'static str],
         runtime: &Handle,
     ) -> Result<Vec<Self>, TelemetryError> {
         let account = Arc::new(Account::default());
         let of = |service: &&'static str| {
-            Self::with_account(&resource_named(service), &Signal::ALL, runtime, Arc::clone(&account))
+            Self::with_account(&resource_named(service), &Signal::ALL, runtime, Arc::clone(&account), true)
         };
         services.iter().map(of).collect()
     }
@@ -117,13 +118,15 @@ impl Telemetry {
         signals: &[Signal],
         runtime: &Handle,
         account: Arc<Account>,
+        repeats_logs: bool,
     ) -> Result<Self, TelemetryError> {
         let mut telemetry =
             Telemetry { traces: None, metrics: None, logs: None, account: Arc::clone(&account) };
         let _context = runtime.enter(); // gRPC channels are bound to the runtime they are made in
         for &signal in signals {
             let Some(protocol) = protocol(signal, variable)? else { continue };
-            let export = Export { protocol, resource: resource.clone(), runtime, counts: account.of(signal) };
+            let (counts, resource) = (account.of(signal), resource.clone());
+            let export = Export { protocol, resource, runtime, counts, repeats_logs };
             let failed = |source| TelemetryError::Exporter { signal, source };
             match signal {
                 Signal::Traces => telemetry.traces = Some(export.traces().map_err(failed)?),

@@ -1,4 +1,4 @@
-//! Project automation: `cargo xtask demo|test|test-faults|drill|drill-incident|dashboards|boards|check|tidy|bench`.
+//! Project automation: `cargo xtask demo|test|test-faults|test-dashboards|drill|drill-incident|dashboards|boards|charts|check|tidy|bench`.
 //!
 //! CI and people run the same commands; each one does all of its own set-up.
 #![allow(clippy::print_stderr, reason = "a command-line tool reports on the terminal")]
@@ -24,6 +24,8 @@ usage: cargo xtask COMMAND
   test            all checks and all tests, on servers that it starts and ends
   test-faults [ROW...]
                   every fault of the catalogue, again and again; writes docs/faults.md
+  test-dashboards [SCENE...]
+                  scenes of dashboards on real servers: what has to move does, and nothing else
   drill           trouble and what an operator does about it; writes docs/drill.md
   drill-incident  charged orders that never reach a restaurant, and who is paged; writes docs/incident-drill.md
   boards          take the pictures of docs/img from the demo that is kept
@@ -51,9 +53,10 @@ fn dispatch(args: &[String]) -> Result<()> {
     let mut steps = Steps::new()?;
     match args.as_slice() {
         ["demo", options @ ..] => demo(&mut steps, options),
-        ["down"] => steps.run("end what was kept", "target/release/demo", &["--down"]),
+        ["down"] => steps.run("end what was kept", "target/quick/demo", &["--down"]),
         ["test"] => test(&mut steps),
         ["test-faults", rows @ ..] => test_faults(&mut steps, rows),
+        ["test-dashboards", scenes @ ..] => test_dashboards(&mut steps, scenes),
         ["drill"] => drill(&mut steps),
         ["drill-incident"] => drill_incident(&mut steps),
         ["dashboards"] => {
@@ -80,17 +83,27 @@ fn dispatch(args: &[String]) -> Result<()> {
 /// Builds the programs while the servers are fetched, then hands over to the demo.
 fn demo(steps: &mut Steps, options: &[&str]) -> Result<()> {
     prerequisites::ensure(Scope::Programs)?;
-    steps.cargo("build the server launcher", &["build", "--release", "-p", "devstack"])?;
-    let fetch = steps.spawn("target/release/devstack", &["fetch"])?;
+    // First what fetches the servers, so that they are built beside all else.
+    steps.cargo("build the server launcher", &demo_build(&["devstack", "devstack-launch"]))?;
+    let fetch = steps.spawn("target/quick/devstack", &["fetch"])?;
     steps.cargo(
         "build the programs",
-        &["build", "--release", "--bins", "--workspace", "--exclude", "xtask"],
+        &demo_build(&["demo", "edge-forwarder", "hub-consumer", "mock-service"]),
     )?;
     if options.contains(&"--keep") {
         prepare_boards(steps);
     }
     steps.wait("fetch the servers", fetch)?;
-    steps.run("demo", "target/release/demo", options)
+    steps.run("demo", "target/quick/demo", options)
+}
+
+/// How these programs of the demo are built. The packages are always the same, so that a library which several programs use is
+/// built once, with the features that all of them need.
+fn demo_build<'a>(programs: &[&'a str]) -> Vec<&'a str> {
+    let packages = ["devstack", "e2e", "edge-forwarder", "hub-consumer", "mock-service"];
+    let packages = packages.iter().flat_map(|package| ["-p", package]);
+    let programs = programs.iter().flat_map(|program| ["--bin", program]);
+    ["build", "--profile", "quick"].into_iter().chain(packages).chain(programs).collect()
 }
 
 /// Boards can be looked at while the demo is kept. Without npm, or when its packages cannot be had, the rest goes on.
@@ -126,6 +139,15 @@ fn test_faults(steps: &mut Steps, rows: &[&str]) -> Result<()> {
     steps.run("fetch the servers", "target/debug/devstack", &["fetch"])?;
     let args = [&["--page", "docs/faults.md"], rows].concat();
     steps.run("faults", "target/debug/fault-campaign", &args)
+}
+
+/// On servers of its own: it stops one of them, and has Mimir evaluate rules.
+fn test_dashboards(steps: &mut Steps, scenes: &[&str]) -> Result<()> {
+    prerequisites::ensure(Scope::Programs)?;
+    boards::install(steps)?;
+    steps.cargo("build the programs", &["build", "--bins", "--workspace", "--exclude", "xtask"])?;
+    steps.run("fetch the servers", "target/debug/devstack", &["fetch"])?;
+    steps.run("scenes of dashboards", "target/debug/board-scenes", scenes)
 }
 
 /// On servers of its own: it stops one of them.

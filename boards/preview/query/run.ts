@@ -214,7 +214,7 @@ function nameTableValues(frames: DataFrame[], targets: Target[]): DataFrame[] {
 }
 
 /** Several values become one alternative each; what a regular expression or a quoted string would read is escaped. */
-const quoteForPromql: Formatter = (value, { multi }) => {
+export const quoteForPromql: Formatter = (value, { multi }) => {
   if (!multi && !Array.isArray(value)) {
     return String(value).replace(/\\/g, '\\\\').replace(/"/g, '\\"');
   }

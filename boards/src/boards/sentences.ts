@@ -1,6 +1,6 @@
 /** One sentence for each audience, which begins with how it is: `OK`, `Degraded`, `Failing`, or `Unknown`. */
 import { IN_RANGE, ITEM, ITEM_VIEWS, LIST, REQUESTS, sql } from "../build/sql.ts";
-import { BASELINE, COST_OF_A_FAILED_LIST } from "../semantic/business.ts";
+import { BASELINE, costOfFailedLists } from "../semantic/business.ts";
 import { AVAILABILITY } from "../semantic/slo.ts";
 
 const FAILURES = "sumIf(requests, status >= 500)";
@@ -16,10 +16,11 @@ export const CUSTOMERS_SENTENCE = sql`
 
 /** What it costs. */
 export const BUSINESS_SENTENCE = sql`
-  WITH ${BASELINE}, money AS (SELECT ${FAILURES} * ${COST_OF_A_FAILED_LIST} AS failed FROM menu_requests WHERE ${IN_RANGE} AND route = ${LIST}),
+  WITH ${BASELINE}, money AS (SELECT ${FAILURES} AS lists, ${costOfFailedLists("lists")} AS failed FROM menu_requests WHERE ${IN_RANGE} AND route = ${LIST}),
     items AS (SELECT sum(requests) AS views, sumIf(requests, NOT available) AS unavailable FROM menu_requests WHERE ${ITEM_VIEWS})
-  SELECT multiIf(views = 0, 'Unknown: no item was viewed in this range',
-    failed > 0, concat('Degraded: about ', toString(round(failed)), ' lost by failed menus (', toString(round(failed / 2)), ' to ', toString(round(failed * 2)), ')'),
+  SELECT multiIf(views = 0 AND lists = 0, 'Unknown: no item was viewed in this range',
+    lists > 0 AND isNull(failed), concat('Failing: ', toString(lists), ' menus failed; what that costs is unknown without good ones'),
+    lists > 0, concat('Degraded: about ', toString(round(failed)), ' lost by failed menus (', toString(round(failed / 2)), ' to ', toString(round(failed * 2)), ')'),
     unavailable > 0, concat('OK: no menu failed; ', toString(round(100 * unavailable / views)), ' % of views were of items that cannot be ordered'),
     'OK: no menu failed, every viewed item could be ordered') AS business FROM money, items`;
 

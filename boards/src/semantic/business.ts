@@ -16,9 +16,12 @@ export const BASELINE = sql`
     toFloat64(sumIf(requests * price, ${PRICED})) / nullIf(sumIf(requests, ${PRICED}), 0) AS mean_price
     FROM menu_requests WHERE minute > $__toTime - INTERVAL 24 HOUR AND minute <= $__toTime AND service IN (\${service:singlequote}))`;
 
-/** What a failed menu list costs, at the assumed order rate. */
-export const COST_OF_A_FAILED_LIST =
-  `(SELECT ifNull(view_through * mean_price, 0) FROM baseline) * ${ORDER_RATE}`;
+/**
+ * What so many failed menu lists cost, at the assumed order rate: 0 when none failed, and unknown when no menu was answered in the
+ * day before.
+ */
+export const costOfFailedLists = (failed: string): string =>
+  `if(${failed} = 0, 0, ${failed} * (SELECT view_through * mean_price FROM baseline) * ${ORDER_RATE})`;
 
 /** What a view of an item costs that cannot be ordered. */
 export const COST_OF_AN_UNAVAILABLE_VIEW = `toFloat64(price) * ${ORDER_RATE}`;
@@ -133,10 +136,10 @@ export const BUSINESS: Metric[] = [
     definition:
       "Failed menu lists × item views a menu view × mean price of a viewed item × assumed order rate; low and high at half and double the rate",
     source: `${JOINED}; views and price over the 24 hours before the end of the range`,
-    caveat: ESTIMATE,
+    caveat: `${ESTIMATE}; unknown when no menu was answered in these 24 hours`,
     ifRed: "this is what waiting costs: give it to whoever decides about a rollback. Without failures it is 0",
     objective: { better: "lower", amber: 0.01, red: 1000 },
-    sql: sql`WITH ${BASELINE} SELECT sumIf(requests, status >= 500) * ${COST_OF_A_FAILED_LIST} AS estimate,
+    sql: sql`WITH ${BASELINE} SELECT ${costOfFailedLists("sumIf(requests, status >= 500)")} AS estimate,
       estimate / 2 AS low, estimate * 2 AS high FROM menu_requests WHERE ${IN_RANGE} AND route = ${LIST}`,
   },
   {

@@ -5,6 +5,9 @@ import type { Metric } from "./types.ts";
 
 const COUNTED = "Mimir counts from the first export after a hub's start, and a kill -9 leaves one export interval uncounted";
 
+/** Requests whose time is known. */
+const TIMED = `sum(increase(menu_request_duration_seconds_count{${SERVICE},${SERVED}}[$__range]))`;
+
 /** What a customer of the Menu API notices. */
 export const CUSTOMERS: Metric[] = [
   {
@@ -21,7 +24,7 @@ export const CUSTOMERS: Metric[] = [
     objective: { better: "higher", amber: AVAILABILITY, red: 0.99 },
     sql: sql`SELECT sumIf(requests, status BETWEEN 200 AND 299) / nullIf(sumIf(requests, status BETWEEN 200 AND 299 OR status >= 500), 0)
       AS menu_success FROM menu_requests WHERE ${IN_RANGE} AND route = ${LIST}`,
-    promql: `${lists("2xx", "$__range")} / ${lists("2xx|5xx", "$__range")}`,
+    promql: `${orZero(lists("2xx", "$__range"), lists("2xx|5xx", "$__range"))} / ${lists("2xx|5xx", "$__range")}`,
     difference: { share: 0.02, why: COUNTED },
   },
   {
@@ -38,7 +41,7 @@ export const CUSTOMERS: Metric[] = [
     objective: { better: "higher", amber: AVAILABILITY, red: 0.99 },
     sql: sql`SELECT sumIf(requests, status BETWEEN 200 AND 299 OR status = 404) / nullIf(sum(requests), 0) AS item_availability
       FROM menu_requests WHERE ${IN_RANGE} AND route = ${ITEM}`,
-    promql: `${items('status=~"2..|404"', "$__range")} / ${items("", "$__range")}`,
+    promql: `${orZero(items('status=~"2..|404"', "$__range"), items("", "$__range"))} / ${items("", "$__range")}`,
     difference: { share: 0.02, why: COUNTED },
   },
   {
@@ -69,8 +72,8 @@ export const CUSTOMERS: Metric[] = [
     ifRed: "if Menu success is red too, mend that first; else open a slow trace from the latency panel",
     objective: { better: "higher", amber: 0.94, red: 0.85 },
     promql:
-      `(sum(increase(menu_request_duration_seconds_bucket{${SERVICE},route=~"/api/menu.*",status_class!="5xx",le=~"$apdex_t"}[$__range])) / 2)` +
-      ` / sum(increase(menu_request_duration_seconds_count{${SERVICE},route=~"/api/menu.*"}[$__range]))`,
+      `(${orZero(`sum(increase(menu_request_duration_seconds_bucket{${SERVICE},${SERVED},status_class!="5xx",le=~"$apdex_t"}[$__range]))`, TIMED)} / 2)` +
+      ` / ${TIMED}`,
   },
   {
     id: "latency_p95",

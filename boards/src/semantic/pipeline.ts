@@ -54,7 +54,7 @@ export const PIPELINE_METRICS: Metric[] = [
     decimals: 2,
     definition: "Items stored or dead-lettered ÷ items that senders were told are safe, over the range",
     source: "`hub_items_stored_total`, `edge_publisher_acked_items_total`; both programs' own counters",
-    caveat: "counters restart with their program and are read every 10 seconds, so a short range wobbles by a percent; the audit is exact",
+    caveat: "counters are read every 10 seconds, so a range of minutes wobbles by a percent; scraped ones lack what was counted before the first scrape of a program, pushed ones do not; the audit is exact",
     ifRed: "below 1 while *Data behind* is 0: run `hub-consumer audit`; above 1: after a replay",
     objective: { better: "higher", amber: 0.98, red: 0.9 },
     promql: "sum(increase(hub_items_stored_total[$__range])) / sum(increase(edge_publisher_acked_items_total[$__range]))",

@@ -27,7 +27,9 @@ interface Line {
   /** Whether the status is the number 0, as of a start. */
   isLifecycle: boolean;
   route: string;
-  /** Start of the line's minute in milliseconds; a line that says no time has none. */
+  /** In milliseconds since the epoch; a line that says no time has none. */
+  at: number | undefined;
+  /** Start of its minute, likewise. */
   minute: number | undefined;
   /** Milliseconds; `undefined` when the line says no number. */
   took: number | undefined;
@@ -74,6 +76,7 @@ function readLines({ name, lines }: Service): Line[] {
       status: isStatus ? status : 0,
       isLifecycle: status === 0,
       route: routeOf(typeof path === 'string' ? path : ''),
+      at: Number.isNaN(at) ? undefined : at,
       minute: Number.isNaN(at) ? undefined : Math.floor(at / MINUTE) * MINUTE,
       took: typeof took === 'number' ? took : undefined,
       id: text_(parsed?.['menu_item_id']),
@@ -134,7 +137,9 @@ export function calculate(facts: Facts, { services, apdexT, orderRate }: Chosen)
   const missedCents = sum(known.filter(({ available }) => !available).map(({ price }) => Math.round(price * 100)));
   const listed = lists.filter(({ status }) => status === 200).length;
   const unknown = items.filter(({ status }) => status === 404);
-  const lostOutage = failed * ratio0(views.length, listed) * (ratio0(cents, served) / 100) * (orderRate / 100);
+  const [through, price] = [ratio(views.length, listed), ratio(cents / 100, served)];
+  const isKnown = through !== undefined && price !== undefined;
+  const lostOutage = failed === 0 ? 0 : isKnown ? (failed * through * price * orderRate) / 100 : undefined;
   const lostUnavailable = (missedCents / 100) * (orderRate / 100);
   const shares = counts(views.map(({ item }) => item?.restaurant ?? 'unknown'));
   return {
@@ -154,8 +159,8 @@ export function calculate(facts: Facts, { services, apdexT, orderRate }: Chosen)
     unknown_ids: new Set(unknown.map(({ id = '' }) => id)).size,
     value_shown: cents / 100,
     lost_revenue_outage: lostOutage,
-    lost_revenue_outage_low: lostOutage / 2,
-    lost_revenue_outage_high: lostOutage * 2,
+    lost_revenue_outage_low: times(lostOutage, 0.5),
+    lost_revenue_outage_high: times(lostOutage, 2),
     lost_revenue_unavailable: lostUnavailable,
     lost_revenue_unavailable_low: lostUnavailable / 2,
     lost_revenue_unavailable_high: lostUnavailable * 2,
@@ -167,7 +172,9 @@ export function calculate(facts: Facts, { services, apdexT, orderRate }: Chosen)
       .length,
     log_parse_failures: ratio(lines.filter(({ isObject }) => !isObject).length, lines.length),
     trace_completeness: ratio(requests.filter(({ trace }) => trace !== undefined).length, requests.length),
-    newest_row: (Date.now() - facts.sent_until) / 1000,
+    // Brokers had the newest request some time after it was printed.
+    newest_row: newest(requests),
+    newest_row_latest: facts.to / 1000,
     data_behind: 0,
     complete_until: facts.to,
     lag_records: 0,
@@ -177,6 +184,12 @@ export function calculate(facts: Facts, { services, apdexT, orderRate }: Chosen)
     dead_letters: 0,
     lost: 0,
   };
+}
+
+/** When the last of them was, in seconds since the epoch. */
+function newest(requests: Line[]): number | undefined {
+  const times = requests.flatMap(({ at }) => at ?? []);
+  return times.length === 0 ? undefined : times.reduce((latest, each) => Math.max(latest, each)) / 1000;
 }
 
 /** The largest share of failed lists that a service has. */
@@ -230,6 +243,6 @@ export function counts(texts: string[]): Map<string, number> {
 
 const sum = (numbers: number[]) => numbers.reduce((total, each) => total + each, 0);
 const ratio = (part: number, whole: number) => (whole === 0 ? undefined : part / whole);
-const ratio0 = (part: number, whole: number) => ratio(part, whole) ?? 0;
+const times = (what: number | undefined, by: number) => (what === undefined ? undefined : what * by);
 const minus = (from: number, what: number | undefined) => (what === undefined ? undefined : from - what);
 const over = (what: number | undefined, by: number) => (what === undefined ? undefined : what / by);

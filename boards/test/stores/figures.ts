@@ -62,7 +62,7 @@ export function textsIn(frames: DataFrame[]): string[] {
 }
 
 /** What a legend calls a series. */
-function seriesName({ name, labels, config }: Field): string {
+export function seriesName({ name, labels, config }: Field): string {
   const ofLabels = Object.values(labels ?? {}).join(' ');
   return config.displayNameFromDS ?? (ofLabels || name);
 }

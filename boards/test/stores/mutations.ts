@@ -110,7 +110,7 @@ export const METRIC_MUTATIONS: MetricMutation[] = [
     metric: 'lost_revenue_outage',
     language: 'sql',
     what: 'all answers are failures',
-    change: replace('status >= 500', 'status > 0'),
+    change: replace(/status >= 500/g, 'status > 0'),
   },
   {
     metric: 'lost_revenue_outage',

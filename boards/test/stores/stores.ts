@@ -34,9 +34,10 @@ export interface Item {
 
 /** What `e2e/src/boards/facts.rs` writes. Times are in milliseconds since the epoch. */
 export interface Facts {
+  started: number;
   from: number;
   to: number;
-  sent_until: number;
+  largest_gap: number;
   services: Service[];
   menu: { menu_items: Item[] };
   yesterday: string[];
@@ -70,6 +71,14 @@ export function sources(): Source[] {
 /** The truth of the scene. */
 export function readFacts(): Facts {
   return JSON.parse(readFileSync(process.env['BOARDS_FACTS'] ?? '', 'utf8')) as Facts;
+}
+
+/** The id of a request's trace, of one that failed if there is any, for the board that draws a trace. */
+export function failedTrace({ services }: Facts): string {
+  const lines = services.find(({ name }) => name === 'mock-service')?.lines ?? [];
+  const traced = lines.filter((text) => text.includes('"trace_id"'));
+  const line = traced.find((text) => text.includes('"status_code":500')) ?? traced[0];
+  return (JSON.parse(line ?? '{}') as { trace_id?: string }).trace_id ?? '';
 }
 
 /** A range between two moments in milliseconds. */

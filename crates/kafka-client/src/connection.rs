@@ -1,8 +1,8 @@
 //! What a client knows about its connection, and what it says in the log.
 //!
-//! librdkafka reports each failed connection attempt to each broker. During an outage that is several lines a second,
-//! so lines are counted per facility: the first [`LINES_PER_WINDOW`] of a window pass, the rest is a number in the
-//! next window's first line.
+//! librdkafka reports each failed connection attempt to each broker, and each report twice. During an outage that is several
+//! lines a second. So what was said is not said again until a broker has answered or [`SILENCE`] is over, and what is new is
+//! counted per facility: the first [`LINES_PER_WINDOW`] of a window pass, the rest is a number in the next one that does.
 
 use std::{
     collections::HashMap,
@@ -23,6 +23,10 @@ use crate::doorbell::Doorbell;
 
 const WINDOW: Duration = Duration::from_secs(30);
 const LINES_PER_WINDOW: u32 = 3;
+/// Readiness says all the time what this line says once; a person who comes later finds it again.
+const SILENCE: Duration = Duration::from_secs(600);
+/// Brokers times causes; beyond it only the windows count.
+const MAX_TEXTS: usize = 256;
 /// librdkafka has a few dozen facilities; more than this would mean that names are made up at run time.
 const MAX_FACILITIES: usize = 128;
 
@@ -53,6 +57,7 @@ impl ConnectionStatus {
     /// A broker has answered.
     pub(crate) fn answered(&self) {
         if !self.connected.load(Ordering::Relaxed) && !self.connected.swap(true, Ordering::AcqRel) {
+            self.lines.forget();
             info!(role = self.role, "kafka connected");
         }
     }
@@ -74,7 +79,7 @@ impl ConnectionStatus {
             debug!(role, facility, line, "librdkafka");
             return;
         }
-        let Some(suppressed) = self.lines.admit(facility, Instant::now()) else { return };
+        let Some(suppressed) = self.lines.admit(facility, line, Instant::now()) else { return };
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
                 error!(role, facility, line, suppressed, "librdkafka");
@@ -91,11 +96,12 @@ impl ConnectionStatus {
     /// librdkafka's error callback: the state of the whole client, not of one record.
     pub(crate) fn client_error(&self, error: &KafkaError, reason: &str) {
         match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::AllBrokersDown) => self.unanswered(),
+            // Whoever asks for the connection says so, once.
+            Some(RDKafkaErrorCode::AllBrokersDown) => return self.unanswered(),
             Some(RDKafkaErrorCode::Fatal) => error!(role = self.role, reason, "kafka client instance failed"),
             _ => {}
         }
-        if let Some(suppressed) = self.lines.admit("client", Instant::now()) {
+        if let Some(suppressed) = self.lines.admit("client", reason, Instant::now()) {
             warn!(role = self.role, error = %error, reason, suppressed, "kafka client error");
         }
     }
@@ -103,7 +109,14 @@ impl ConnectionStatus {
 
 #[derive(Debug, Default)]
 struct LogLimiter {
-    facilities: Mutex<HashMap<String, LineCount>>,
+    said: Mutex<Said>,
+}
+
+#[derive(Debug, Default)]
+struct Said {
+    facilities: HashMap<String, LineCount>,
+    /// When each text was last written.
+    texts: HashMap<String, Instant>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -115,8 +128,11 @@ struct LineCount {
 
 impl LogLimiter {
     /// The number of lines held back since the last one that passed, or `None` when this one is held back.
-    fn admit(&self, facility: &str, now: Instant) -> Option<u64> {
-        let mut facilities = self.facilities.lock().unwrap_or_else(PoisonError::into_inner);
+    fn admit(&self, facility: &str, line: &str, now: Instant) -> Option<u64> {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        let Said { facilities, texts } = &mut *said;
+        let text = what_is_said(line);
+        let is_repeated = texts.get(text).is_some_and(|at| now.duration_since(*at) < SILENCE);
         let key = if facilities.len() < MAX_FACILITIES || facilities.contains_key(facility) {
             facility
         } else {
@@ -127,13 +143,29 @@ impl LogLimiter {
         if now.duration_since(count.since) >= WINDOW {
             *count = LineCount { suppressed: count.suppressed, ..fresh };
         }
-        if count.passed == LINES_PER_WINDOW {
+        if is_repeated || count.passed == LINES_PER_WINDOW {
             count.suppressed += 1;
             return None;
         }
         count.passed += 1;
+        texts.retain(|_, at| now.duration_since(*at) < SILENCE);
+        if texts.len() < MAX_TEXTS {
+            texts.insert(text.to_owned(), now);
+        }
         Some(std::mem::take(&mut count.suppressed))
     }
+
+    /// What is said from now on is news.
+    fn forget(&self) {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).texts.clear();
+    }
+}
+
+/// The text without what differs each time: the thread before it, and after it how long that took and how often it came.
+fn what_is_said(line: &str) -> &str {
+    let line = line.strip_prefix("[thrd:").and_then(|rest| Some(rest.split_once("]: ")?.1)).unwrap_or(line);
+    let line = line.rsplit_once(" (after ").map_or(line, |(said, _)| said);
+    line.rsplit_once(": ").filter(|(_, tail)| tail.starts_with("sent ")).map_or(line, |(said, _)| said)
 }
 
 #[cfg(test)]
@@ -144,17 +176,42 @@ mod tests {
     fn a_flood_of_lines_becomes_three_and_a_number() {
         let limiter = LogLimiter::default();
         let start = Instant::now();
-        let passed = (0..1000).filter(|_| limiter.admit("FAIL", start).is_some()).count();
+        let passed =
+            (0..1000).filter(|line| limiter.admit("FAIL", &line.to_string(), start).is_some()).count();
         assert_eq!(passed, LINES_PER_WINDOW as usize);
-        assert_eq!(limiter.admit("FAIL", start + WINDOW), Some(997));
-        assert_eq!(limiter.admit("FAIL", start + WINDOW), Some(0), "the number is told once");
+        assert_eq!(limiter.admit("FAIL", "a", start + WINDOW), Some(997));
+        assert_eq!(limiter.admit("FAIL", "b", start + WINDOW), Some(0), "the number is told once");
     }
 
     #[test]
     fn one_facility_does_not_silence_another() {
         let limiter = LogLimiter::default();
         let now = Instant::now();
-        while limiter.admit("FAIL", now).is_some() {}
-        assert_eq!(limiter.admit("REBALANCE", now), Some(0));
+        while limiter.admit("FAIL", "a", now).is_some() {}
+        assert_eq!(limiter.admit("REBALANCE", "b", now), Some(0));
+    }
+
+    #[test]
+    fn a_cause_is_said_once_until_a_broker_answers_or_it_is_long_ago() {
+        let limiter = LogLimiter::default();
+        let start = Instant::now();
+        let refused = |port: u32| {
+            format!("127.0.0.1:{port}/bootstrap: Connect to ipv4#127.0.0.1:{port} failed: Connection refused")
+        };
+        let said = |facility, line: String, now| limiter.admit(facility, &line, now).is_some();
+        let line = |port| {
+            format!("[thrd:127.0.0.1:{port}/bootstrap]: {} (after 0ms in state CONNECT)", refused(port))
+        };
+        assert!(said("FAIL", line(1), start));
+        assert!(
+            !said("client", format!("{} (after 0ms in state CONNECT)", refused(1)), start),
+            "the same by another way"
+        );
+        let again = format!("{} (after 3ms in state CONNECT, 30 identical error(s) suppressed)", refused(1));
+        assert!(!said("FAIL", again, start + 2 * WINDOW), "the same later");
+        assert!(said("FAIL", line(2), start), "of another broker");
+        assert!(said("FAIL", line(1), start + SILENCE));
+        limiter.forget();
+        assert!(said("FAIL", line(1), start + SILENCE), "after a broker has answered");
     }
 }

@@ -21,7 +21,7 @@ mod topics;
 use std::{
     fmt,
     sync::{
-        Arc, Mutex, PoisonError, RwLock,
+        Arc, Mutex, OnceLock, PoisonError, RwLock,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -32,6 +32,7 @@ use rdkafka::{
     message::{Header, OwnedHeaders},
     producer::BaseRecord,
 };
+use service_runtime::liveness::{Heartbeat, Liveness};
 
 use self::{instance::Instance, topics::TopicDirectory};
 use crate::{
@@ -41,6 +42,9 @@ use crate::{
     doorbell::{Doorbell, Listener, doorbell},
     error::{ClientError, SendError},
 };
+
+/// Each thread turns every few seconds, and waits for a broker for a few more.
+const LONGEST_SILENCE: Duration = Duration::from_secs(60);
 
 /// One record to send; its bytes are copied into the producer's queue.
 #[derive(Clone, Copy, Debug)]
@@ -77,6 +81,7 @@ struct Shared {
     status: Arc<ConnectionStatus>,
     doorbell: Doorbell,
     listener: Arc<Mutex<Listener>>,
+    heartbeats: OnceLock<Heartbeats>,
     /// Which of the refreshing threads is the one; an older one may be asleep in librdkafka.
     refreshing: AtomicUsize,
 }
@@ -95,6 +100,7 @@ impl Producer {
             status,
             doorbell,
             listener: Arc::new(Mutex::new(listener)),
+            heartbeats: OnceLock::new(),
             refreshing: AtomicUsize::new(0),
         });
         topics::spawn_refresh(Arc::downgrade(&shared), Arc::clone(&shared.listener), 0)?;
@@ -132,6 +138,14 @@ impl Producer {
         self.shared.topics.floor(topic, partition)
     }
 
+    /// Lets `liveness` watch the threads that keep this producer going.
+    pub fn watch(&self, liveness: &Liveness) {
+        let metadata = liveness.heartbeat("kafka metadata", LONGEST_SILENCE);
+        let clock = liveness.heartbeat("kafka clock", LONGEST_SILENCE);
+        // A second call changes nothing.
+        let _ = self.shared.heartbeats.set(Heartbeats { metadata, clock });
+    }
+
     /// Whether a broker answered lately. False at start and while no broker can be reached.
     pub fn is_connected(&self) -> bool {
         self.shared.status.is_connected()
@@ -167,6 +181,12 @@ impl Producer {
         let _ = tokio::task::spawn_blocking(move || flushing.flush(timeout)).await;
         instance.in_flight()
     }
+}
+
+/// The threads that somebody watches. They are held here and not by the threads, so that one that has ended is missed.
+struct Heartbeats {
+    metadata: Heartbeat,
+    clock: Heartbeat,
 }
 
 impl fmt::Debug for Producer {

@@ -37,11 +37,8 @@ const MAX_CONNECTIONS: NonZeroUsize = NonZeroUsize::new(64).expect("64 is not 0"
 /// A scrape in hand when the process ends has this long.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The commit this was built from, when the build was told.
-const COMMIT: &str = match option_env!("EVENTLINE_COMMIT") {
-    Some(commit) => commit,
-    None => "unknown",
-};
+/// The commit this was built from, as the build script found it.
+const COMMIT: &str = env!("SERVICE_RUNTIME_COMMIT");
 
 /// The compiler, as the build script found it.
 const RUSTC: &str = env!("SERVICE_RUNTIME_RUSTC");
@@ -161,11 +158,7 @@ async fn livez(State(admin): State<Admin>) -> Response {
     }
     let mut text = String::new();
     for silence in silent {
-        let _ = writeln!(
-            text,
-            "{}: silent for {:?}, at most {:?}",
-            silence.name, silence.silent_for, silence.bound
-        );
+        let _ = writeln!(text, "{silence}");
     }
     (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
 }

@@ -33,8 +33,9 @@ impl RuntimeConfig {
     /// Reads the sections `log`, `admin`, `telemetry`, `runtime` and `shutdown`.
     pub fn read(root: &mut Section<'_>) -> Self {
         let log = LogConfig::read(&mut root.section("log", "Logs of the process itself, on standard error."));
-        let admin_listen =
-            root.section("admin", "Health and metrics: `/livez`, `/readyz`, `/metrics`, `/version`.").value(
+        let admin_listen = root
+            .section("admin", "Health and metrics: `/livez`, `/readyz`, `/metrics`, `/version`.")
+            .listener(
                 "listen",
                 ADMIN_LISTEN,
                 "Address and port of the admin server; port 0 takes a free one, told in the log.",

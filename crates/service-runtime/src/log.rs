@@ -1,6 +1,11 @@
 //! Logs of the process: one event a line on standard error, JSON for machines or text for people, and panics among them.
 
-use std::{fmt::Write as _, panic};
+use std::{
+    fmt::Write as _,
+    panic,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use tracing_subscriber::{EnvFilter, fmt, util::SubscriberInitExt as _};
 
@@ -8,6 +13,9 @@ use crate::{Section, Setting, settings::choice};
 
 /// Libraries that log each connection at `info` are kept to warnings by default.
 const DEFAULT_LEVEL: &str = "info,hyper=warn,h2=warn,reqwest=warn";
+
+/// What counts where only modules are named.
+const LEAST_LEVEL: &str = "info";
 
 /// Form of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,7 +61,7 @@ impl LogConfig {
         let level = section.value(
             "level",
             DEFAULT_LEVEL.to_owned(),
-            "Least level logged (`error`, `warn`, `info`, `debug`, `trace`), then exceptions by module as `module=level`.",
+            "Least level logged (`error`, `warn`, `info`, `debug`, `trace`; `info` when none is named), then exceptions by module as `module=level`.",
         );
         match parse_level(&level) {
             Ok(_) => Self { format, level },
@@ -88,8 +96,81 @@ impl LogConfig {
     }
 }
 
+/// The filter that the directives mean. A word that is no level is refused: the library takes it for the name of a module, logs
+/// that one and nothing else, not even why the process ended.
 fn parse_level(level: &str) -> Result<EnvFilter, String> {
-    EnvFilter::builder().parse(level).map_err(|error| format!("`{level}` is not a filter: {error}"))
+    let mut least = None;
+    let mut directives = Vec::new();
+    for directive in level.split(',') {
+        let directive = directive.trim();
+        let (module, name) = match directive.rsplit_once('=') {
+            Some((module, name)) => (Some(module.trim()), name.trim()),
+            None => (None, directive),
+        };
+        let named = canonical(name);
+        match (module, named) {
+            (None, Some("off")) => return Err("`off` would hide why the process ended".to_owned()),
+            (None, Some(named)) if least.replace(named).is_some() => {
+                return Err(format!("`{level}` names two least levels"));
+            }
+            (None, Some(_)) => {}
+            (None, None) => return Err(format!("`{directive}` is no level")),
+            (Some(module), _) if !is_module(module) => return Err(format!("`{directive}` names no module")),
+            (Some(module), Some(named)) => directives.push(format!("{module}={named}")),
+            (Some(_), None) => return Err(format!("`{directive}`: `{name}` is no level")),
+        }
+    }
+    directives.insert(0, least.unwrap_or(LEAST_LEVEL).to_owned());
+    EnvFilter::builder()
+        .parse(directives.join(","))
+        .map_err(|error| format!("`{level}` is not a filter: {error}"))
+}
+
+/// Whether it is a path of modules, with or without a span after it.
+fn is_module(text: &str) -> bool {
+    let path = text.split('[').next().unwrap_or_default();
+    !text.is_empty()
+        && path.chars().all(|character| character.is_alphanumeric() || "_:-.".contains(character))
+}
+
+/// A level as the library names it, from what other programs call it too.
+fn canonical(name: &str) -> Option<&'static str> {
+    Some(match name.to_ascii_lowercase().as_str() {
+        "error" | "err" => "error",
+        "warn" | "warning" => "warn",
+        "info" | "information" => "info",
+        "debug" => "debug",
+        "trace" => "trace",
+        "off" => "off",
+        _ => return None,
+    })
+}
+
+/// Lets one line of many through, so that what comes at a stranger's rate does not fill the log.
+#[derive(Debug, Default)]
+pub struct Occasional(Mutex<Held>);
+
+#[derive(Debug, Default)]
+struct Held {
+    last: Option<Instant>,
+    back: u64,
+}
+
+impl Occasional {
+    /// Between two lines.
+    const PAUSE: Duration = Duration::from_secs(60);
+
+    /// `Some` when the line is to be written, with the number of those held back since the last one.
+    pub fn admit(&self) -> Option<u64> {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        if held.last.is_some_and(|last| now.duration_since(last) < Occasional::PAUSE) {
+            held.back += 1;
+            return None;
+        }
+        held.last = Some(now);
+        Some(std::mem::take(&mut held.back))
+    }
 }
 
 /// A panic becomes one event instead of loose lines between the JSON ones.
@@ -102,4 +183,53 @@ fn log_panic(panic: &panic::PanicHookInfo<'_>) {
     let thread = std::thread::current();
     let backtrace = std::backtrace::Backtrace::capture();
     tracing::error!(panic = message, location, thread = thread.name().unwrap_or("unnamed"), %backtrace, "panic");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the library makes of the directives, or why they are refused.
+    fn check(level: &str, expected: Result<&str, &str>) {
+        match (parse_level(level).map(|filter| filter.to_string()), expected) {
+            (Ok(filter), Ok(expected)) => {
+                let parts = |text: &str| {
+                    let mut parts: Vec<String> = text.split(',').map(str::to_owned).collect();
+                    parts.sort();
+                    parts
+                };
+                assert_eq!(parts(&filter), parts(expected), "{level}");
+            }
+            (Err(what), Err(expected)) => assert!(what.contains(expected), "{level}: {what}"),
+            (found, expected) => panic!("{level}: {found:?}, not {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn a_level_is_understood_or_refused_and_never_taken_for_a_module() {
+        check("warning", Ok("warn"));
+        check("WARN", Ok("warn"));
+        check(" Error ", Ok("error"));
+        check("info,hyper=warning", Ok("info,hyper=warn"));
+        check("hyper=off, debug", Ok("debug,hyper=off"));
+        check("hyper=warn", Ok("info,hyper=warn"));
+        check(DEFAULT_LEVEL, Ok(DEFAULT_LEVEL));
+        check("info,edge_forwarder[task{name=a}]=debug", Ok("info,edge_forwarder[task{name=a}]=debug"));
+        for (wrong, what) in [
+            ("", "`` is no level"),
+            ("notice", "`notice` is no level"),
+            ("fatal", "no level"),
+            ("info;hyper=warn", "no module"),
+            ("info hyper", "no level"),
+            ("edge_forwarder", "no level"),
+            ("hyper=loud", "`loud` is no level"),
+            ("=info", "no module"),
+            ("off", "why the process ended"),
+            ("5", "no level"),
+            ("info,debug", "two least levels"),
+            ("info,", "no level"),
+        ] {
+            check(wrong, Err(what));
+        }
+    }
 }

@@ -14,6 +14,7 @@ use std::{
     path::PathBuf,
     pin::pin,
     process::ExitCode,
+    sync::OnceLock,
     time::Duration,
 };
 
@@ -25,7 +26,7 @@ use crate::{
     admin::{self, AdminListener, AdminServer},
     config::RuntimeConfig,
     error_chain::ErrorChain,
-    settings::Problems,
+    settings::{Problem, Problems},
     telemetry::{End, Telemetry},
 };
 
@@ -44,6 +45,14 @@ pub struct Service {
     pub env_prefix: &'static str,
     /// Its version.
     pub version: &'static str,
+}
+
+impl Service {
+    /// Version and commit, for `--version`: `0.1.0 (commit 1f2e3d4c5b6a)`.
+    pub fn version_and_commit(&self) -> &'static str {
+        static LINE: OnceLock<String> = OnceLock::new();
+        LINE.get_or_init(|| format!("{} (commit {})", self.version, admin::commit()))
+    }
 }
 
 /// The flags of every long-running program.
@@ -109,7 +118,7 @@ fn launch<C>(
     app: impl AsyncFnOnce(C, Runtime) -> anyhow::Result<()>,
     with_admin: bool,
 ) -> ExitCode {
-    let (config, app_config) = match load(service, args, read) {
+    let Loaded { config, app_config, warnings } = match load(service, args, read) {
         Ok(loaded) => loaded,
         Err(problems) => {
             print_problems(&problems);
@@ -117,7 +126,7 @@ fn launch<C>(
         }
     };
     if args.check_config {
-        print_ok();
+        print_ok(&warnings);
         return ExitCode::SUCCESS;
     }
     if with_admin {
@@ -126,6 +135,9 @@ fn launch<C>(
         config.log.for_command().install();
     }
     tracing::info!(service = service.name, version = service.version, commit = admin::commit(), "starting");
+    for Problem { path, what, remedy } in &warnings {
+        tracing::warn!(key = path, what, remedy, "the configuration is probably not what was meant");
+    }
     match start_and_run(service, &config, with_admin, async |runtime| app(app_config, runtime).await) {
         Ok(()) => {
             tracing::info!("ended in order");
@@ -146,12 +158,20 @@ fn load<C>(
     service: &Service,
     args: &RunArgs,
     read: fn(&mut Section<'_>) -> C,
-) -> Result<(RuntimeConfig, C), Problems> {
+) -> Result<Loaded<C>, Problems> {
     let mut settings = Settings::load(service.env_prefix, args.config.as_deref());
     let config = RuntimeConfig::read(&mut settings.root());
     let app_config = read(&mut settings.root());
+    let warnings = settings.take_warnings();
     settings.finish()?;
-    Ok((config, app_config))
+    Ok(Loaded { config, app_config, warnings })
+}
+
+/// A configuration that a process can start with.
+struct Loaded<C> {
+    config: RuntimeConfig,
+    app_config: C,
+    warnings: Vec<Problem>,
 }
 
 #[allow(clippy::print_stderr, reason = "logs are not set up before the configuration is right")]
@@ -164,8 +184,11 @@ fn print_error(error: &anyhow::Error) {
     eprintln!("error: {error:#}");
 }
 
-#[allow(clippy::print_stdout, reason = "the answer to --check-config")]
-fn print_ok() {
+#[allow(clippy::print_stdout, clippy::print_stderr, reason = "the answer to --check-config")]
+fn print_ok(warnings: &[Problem]) {
+    for warning in warnings {
+        eprintln!("warning: {warning}");
+    }
     println!("configuration ok");
 }
 

@@ -9,10 +9,12 @@
 //!   [`Settings::finish`] refuses the whole with the list of all problems.
 //! - The environment wins over the file: with prefix `EDGE`, `EDGE__KAFKA__BROKERS=a:1,b:2` sets `kafka.brokers`. A list is
 //!   separated by commas, a map is `name=value,name=value`. Only leaves can be set.
+//! - Two listeners ([`Section::listener`]) that cannot both have their address are a problem.
 //! - A key or variable that nothing reads is a problem, with the nearest known name as remedy.
 //! - A secret comes from the environment or from a file whose path is given by `<key>_file`; its text in the YAML file is
 //!   refused, since that file ends up in version control and in config maps.
 
+mod listeners;
 mod problem;
 mod reference;
 mod section;
@@ -25,6 +27,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use serde_json::{Map, Value};
 
+use listeners::Listeners;
 pub use problem::{Problem, Problems};
 pub use reference::Reference;
 pub use section::Section;
@@ -51,6 +54,9 @@ struct Source {
 struct ReadLog {
     entries: Vec<Entry>,
     problems: Vec<Problem>,
+    /// What is allowed and probably not meant.
+    warnings: Vec<Problem>,
+    listeners: Listeners,
     /// The file could not be read at all: what is missing in it is then not worth a line.
     file_is_unusable: bool,
 }
@@ -117,6 +123,11 @@ impl Settings {
     /// The top of the tree, where reading begins.
     pub fn root(&mut self) -> Section<'_> {
         Section::root(&self.source, &mut self.log)
+    }
+
+    /// What was read, is allowed, and is probably not what was meant.
+    pub fn take_warnings(&mut self) -> Vec<Problem> {
+        std::mem::take(&mut self.log.warnings)
     }
 
     /// Ends the reading: `Err` with every problem met, also keys and variables that nothing has read.

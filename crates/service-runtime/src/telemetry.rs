@@ -4,10 +4,13 @@
 //! `job` (name of the program) and `instance`. A series that the page no longer has is ended as a scraper ends it, and with an
 //! orderly end of the process all of them are, after their last values.
 //!
+//! - What counts begins with a zero, which is stored before anything else of it: of the process's start, and for labels that come
+//!   later of the push before. So whatever was counted before the first push that is taken is an increase, and so is what a
+//!   process counts after a restart. A scraper does not have these zeros.
 //! - The push goes straight to the store, never through the pipeline that the metrics describe: `telemetry.otlp_endpoint` is the
 //!   store's address and no edge's.
 //! - It runs on the thread of the admin server, and goes on while the data path is busy or stuck.
-//! - One push at a time, each given up when the next is due. What was not taken is not sent again: the next push tells all of it.
+//! - One push at a time, each given up when the next is due, but not before five seconds. What was not taken is not sent again: the next push tells all of it.
 //! - Times grow strictly. Should the clock be set back they stand almost still until it has caught up.
 
 mod config;
@@ -29,7 +32,7 @@ use self::{
     push::{Endpoint, EndpointState},
     request::{Series, Times},
 };
-use crate::{Runtime, Service, http_client::HttpClientError};
+use crate::{Runtime, Service, error_chain::ErrorChain, http_client::HttpClientError};
 
 pub use self::{config::TelemetryConfig, page::Unreadable, push::PushError};
 
@@ -37,6 +40,10 @@ pub use self::{config::TelemetryConfig, page::Unreadable, push::PushError};
 const FIRST_PUSH: Duration = Duration::from_secs(1);
 /// For what a process tells at its end, so that an endpoint that hangs does not keep it.
 const LAST_PUSH_TIMEOUT: Duration = Duration::from_secs(2);
+/// An endpoint may take so long however short the interval is.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Stores refuse what is much older than what they have; a zero that is still not stored then moves on.
+const OLDEST_ZERO: Duration = Duration::from_secs(30 * 60);
 /// Stores keep milliseconds.
 const RESOLUTION: u64 = 1_000_000;
 
@@ -52,6 +59,10 @@ pub struct Telemetry {
     times: Times,
     /// What the store may hold as current.
     series: Series,
+    /// What has begun with a zero, and was on the page since.
+    begun: Series,
+    /// When all that has not begun was 0: at the process's start, and then at the last push that was taken.
+    zero_at: u64,
     state: EndpointState,
     /// Only metrics whose names begin so; all when it is empty.
     prefix: &'static str,
@@ -80,6 +91,8 @@ impl Telemetry {
             metrics: runtime.register_metrics(PushMetrics::register),
             times: Times { start: now, now },
             series: Series::default(),
+            begun: Series::default(),
+            zero_at: now,
             state: EndpointState::default(),
             prefix: "",
         }))
@@ -133,26 +146,60 @@ impl Telemetry {
     }
 
     async fn try_push(&mut self) -> Result<(), PushError> {
-        let (request, series) = self.next_request()?;
+        let next = self.next()?;
+        let patience = self.interval.max(PATIENCE);
+        timeout(patience, self.send(next)).await.unwrap_or(Err(PushError::Late))
+    }
+
+    async fn send(&mut self, next: Next) -> Result<(), PushError> {
+        if let Some(beginnings) = &next.beginnings {
+            match self.endpoint.post(beginnings).await {
+                // The store has something newer of these series, and will never take their zeros.
+                Err(error) if !error.is_retryable() => {
+                    tracing::debug!(error = %ErrorChain(&error), "zeros of own metrics are refused");
+                }
+                posted => posted?,
+            }
+        }
+        self.begun = next.counting;
         // Until it is answered the store may hold those of this push, and those that it ends.
-        self.series.extend(series.clone());
-        timeout(self.interval, self.endpoint.post(&request)).await.unwrap_or(Err(PushError::Late))?;
-        self.series = series;
+        self.series.extend(next.series.clone());
+        self.endpoint.post(&next.whole).await?;
+        self.series = next.series;
+        self.zero_at = self.times.now;
         Ok(())
     }
 
-    fn next_request(&mut self) -> Result<(ExportMetricsServiceRequest, Series), PushError> {
+    fn next(&mut self) -> Result<Next, PushError> {
         let text = self.runtime.encode_metrics().map_err(PushError::Encode)?;
         let page = Page::read(&text)?.with_prefix(self.prefix);
-        let series = Series::of(&page);
-        let (gone, times) = (self.series.without(&series), self.next_times());
-        Ok((request::request(&self.resource, &page, &gone, times), series))
+        let (series, counting) = (Series::of(&page), Series::counting(&page));
+        let (gone, new) = (self.series.without(&series), counting.without(&self.begun));
+        let times = self.next_times();
+        let oldest = times.now.saturating_sub(nanoseconds(OLDEST_ZERO));
+        let zero = Times { now: oldest.max(self.zero_at + RESOLUTION), ..times };
+        let beginnings = request::beginnings(&self.resource, &page, &new, zero);
+        let whole = request::request(&self.resource, &page, &gone, times);
+        Ok(Next { beginnings, whole, series, counting })
     }
 
     fn next_times(&mut self) -> Times {
-        self.times.now = nanoseconds_now().max(self.times.now + RESOLUTION);
+        // A zero may lie between two pushes.
+        self.times.now = nanoseconds_now().max(self.times.now + 2 * RESOLUTION);
         self.times
     }
+}
+
+/// What the next push sends.
+#[derive(Debug)]
+struct Next {
+    /// Zeros of what is new.
+    beginnings: Option<ExportMetricsServiceRequest>,
+    whole: ExportMetricsServiceRequest,
+    /// What it tells of.
+    series: Series,
+    /// What of that counts from 0.
+    counting: Series,
 }
 
 /// How the process comes to its end.
@@ -165,8 +212,11 @@ pub(crate) enum End {
 }
 
 fn nanoseconds_now() -> u64 {
-    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX)
+    nanoseconds(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default())
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 fn host_name() -> String {

@@ -39,6 +39,8 @@ pub struct Summary {
     pub max_item_bytes: usize,
     /// Fields that the schema does not have: a newer sender's, or the request is another thing than it is taken for.
     pub unknown_fields: u64,
+    /// The number of the first of them, in whatever message it stood.
+    pub unknown_field: Option<u32>,
 }
 
 /// Checks `request` and counts what it holds.
@@ -59,7 +61,9 @@ fn check(message: &[u8], schema: &Schema, depth_left: u32, summary: &mut Summary
         let (number, wire_type) = reader.key()?;
         let kind = schema.kind(number);
         if wire_type != pb::WIRE_LEN {
-            summary.unknown_fields += u64::from(matches!(kind, Kind::Unknown));
+            if matches!(kind, Kind::Unknown) {
+                note_unknown(number, summary);
+            }
             check_scalar(&mut reader, kind, number, wire_type, start)?;
             continue;
         }
@@ -74,7 +78,7 @@ fn check(message: &[u8], schema: &Schema, depth_left: u32, summary: &mut Summary
                 }
             }
             Kind::Unknown => {
-                summary.unknown_fields += 1;
+                note_unknown(number, summary);
                 reader.accept_unknown()?;
             }
             Kind::PackedVarint => {
@@ -118,6 +122,12 @@ fn check_scalar(
         _ => return Err(Malformed::wire_type(start, number)),
     }
     reader.skip(number, wire_type)
+}
+
+#[cold]
+fn note_unknown(number: u32, summary: &mut Summary) {
+    summary.unknown_fields += 1;
+    summary.unknown_field.get_or_insert(number);
 }
 
 fn check_packed_varints(mut packed: &[u8]) -> Result<(), MalformedKind> {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use anyhow::{Context, Result, bail};
+use devstack::Endpoints;
 
 /// Runs Node.js in `boards/` with these arguments, TypeScript allowed, and returns what it printed.
 ///
@@ -24,6 +25,18 @@ pub async fn node(args: &[&str], env: &[(&str, String)]) -> Result<String> {
         bail!("node {} ended with {status}\n{printed}\n{}", args.join(" "), String::from_utf8_lossy(&stderr));
     }
     Ok(printed)
+}
+
+/// Where the stores of a line of this name are, and the truth of what they hold, for what asks them in `boards/`.
+#[must_use]
+pub fn environment(endpoints: &Endpoints, name: &str, facts: &Path) -> [(&'static str, String); 5] {
+    [
+        ("CLICKHOUSE_URL", endpoints.clickhouse_url.clone()),
+        ("CLICKHOUSE_DATABASE", name.to_owned()),
+        ("MIMIR_URL", endpoints.mimir_url.clone()),
+        ("MIMIR_TENANT", name.to_owned()),
+        ("BOARDS_FACTS", facts.display().to_string()),
+    ]
 }
 
 /// The program that is to be run, once everything is there that it needs.

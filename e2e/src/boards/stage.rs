@@ -1,5 +1,6 @@
 //! A line with everything that boards ask: derived series, own metrics, rules, the menu, and the logs of pods.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -17,6 +18,10 @@ use crate::{Line, LineOptions};
 /// How often hubs push what they derive, and edge and hub their own metrics: the least that is allowed, so that a scene of
 /// seconds has samples enough.
 const PUSH: Duration = Duration::from_secs(1);
+
+/// By how much of a scene the last samples before its end may be older than its end: `increase` and `rate` draw counters out to
+/// the end, and a machine that is busy may push late.
+const DRAWN_OUT: f64 = 0.01;
 
 /// The shipped rules.
 const RULES: [(&str, &str); 2] = [
@@ -37,6 +42,8 @@ pub struct StageOptions {
     pub before: Duration,
     /// What the menu has beyond the items of the Menu API.
     pub more_items: Vec<Value>,
+    /// Where the edge finds Mimir for its own metrics, when its way there is another than the hub's.
+    pub edge_metrics_url: Option<String>,
 }
 
 /// A running line with the Menu API before it.
@@ -57,13 +64,20 @@ impl Stage {
     /// # Errors
     /// A part does not start; its last lines are in the error.
     pub async fn set(endpoints: &Endpoints, mimir: &Stack, options: &StageOptions) -> Result<Self> {
-        let StageOptions { name, directory, failure_rate, before, more_items } = options;
+        let StageOptions { name, directory, failure_rate, before, more_items, edge_metrics_url } = options;
+        // Before the programs, which count from their start.
+        let started = now();
+        let from = minute_of(started - before.as_secs());
         for (file, yaml) in RULES {
             mimir.put_mimir_rules(name, file, &every_second(yaml)).with_context(|| format!("give {file}"))?;
         }
         let mut line_options = LineOptions::new(name, directory);
         let logs = format!("{}/*/*/*.log", runtime::pods(directory).display());
         line_options.edge_env.push(("EDGE__FILELOG__INCLUDE", logs));
+        if let Some(url) = edge_metrics_url {
+            let endpoint = format!("{url}/otlp/v1/metrics");
+            line_options.edge_env.push(("EDGE__TELEMETRY__OTLP_ENDPOINT", endpoint));
+        }
         line_options.hub_env.push(("HUB__DERIVE__ENABLED", "true".to_owned()));
         line_options.hub_env.push(("HUB__DERIVE__INTERVAL", format!("{}s", PUSH.as_secs())));
         line_options.own_metrics = Some(PUSH);
@@ -80,9 +94,10 @@ impl Stage {
         let server = serve(&menu_url, &log, *failure_rate, &traced).await?;
         let container = Runtime::start(directory, &log, 0)?;
         let facts = Facts {
-            from: minute_of(now() - before.as_secs()),
+            started: milliseconds(started),
+            from,
             to: 0,
-            sent_until: 0,
+            largest_gap: 0,
             services: Vec::new(),
             menu,
             yesterday: Vec::new(),
@@ -157,7 +172,6 @@ impl Stage {
     /// Something is not stored in time.
     pub async fn settle(self) -> Result<(Line, Facts)> {
         let Self { line, mut menu, container, mut facts, .. } = self;
-        facts.sent_until = milliseconds(now());
         // Its SDK exports the last spans when it is stopped.
         menu.stop().await?;
         let printed = container.stop()?;
@@ -173,7 +187,8 @@ impl Stage {
         if code != Some(0) {
             bail!("hub-consumer audit ended with {code:?}: {printed}");
         }
-        facts.to = pushed(&line).await?;
+        facts.to = pushed(&line, facts.started).await?;
+        facts.largest_gap = largest_gap(&line).await?;
         Ok((line, facts))
     }
 }
@@ -213,8 +228,12 @@ async fn stored(line: &Line, lines: u64) -> Result<()> {
     .await
 }
 
-/// Waits until what was derived is pushed and the rules were evaluated with it; the time of the last push.
-async fn pushed(line: &Line) -> Result<i64> {
+/// When derived series were pushed last.
+const DERIVED_AT: &str = "max(timestamp(menu_requests_total))";
+
+/// Waits until what was derived is pushed and the rules were evaluated with it; the time of the last push. `started` is when
+/// the programs were, in milliseconds.
+async fn pushed(line: &Line, started: i64) -> Result<i64> {
     let mimir = line.mimir();
     let both = "SELECT (SELECT count() FROM otel_logs) + (SELECT count() FROM otel_traces)";
     #[allow(clippy::cast_precision_loss, reason = "counts far below 2^53")]
@@ -225,20 +244,32 @@ async fn pushed(line: &Line) -> Result<i64> {
     })
     .await?;
     #[allow(clippy::cast_precision_loss, reason = "seconds since 1970 fit")]
-    let settled = now() as f64 + 1.0;
-    // Of what the counters say at the end a rule's own sample comes last, and edge and hub have pushed within the same second.
+    let (settled, started) = (now() as f64 + 1.0, started as f64 / 1000.0);
+    // What the counters say at the end has to be in the rules and in what edge and hub have pushed of themselves, and none of it
+    // long before the end.
     let last = wait_for("the rules to be evaluated", async || {
-        let evaluated = mimir.number("min(timestamp(menu:availability_burn:rate5m))").await?;
-        let pushed = mimir.number("max(timestamp(menu_requests_total))").await?;
-        let own = mimir.number("min(max by (job) (timestamp(ready_condition)))").await?;
-        let is_over = evaluated > settled && pushed > evaluated.max(own) && own > settled;
-        Ok(is_over
-            .then_some(pushed)
-            .ok_or(format!("rules {evaluated}, derived {pushed}, own {own}, after {settled}")))
+        let pushed = mimir.number(DERIVED_AT).await?;
+        let own = mimir.number_at("min(max by (job) (timestamp(ready_condition)))", pushed).await?;
+        let evaluated = mimir.number_at("min(timestamp(menu:availability_burn:rate5m))", pushed).await?;
+        let seen = mimir.number_at(DERIVED_AT, evaluated).await?;
+        let behind = (pushed - own).max(evaluated - seen);
+        let is_over = evaluated.min(own).min(seen) > settled && behind <= DRAWN_OUT * (pushed - started);
+        Ok(is_over.then_some(pushed).ok_or(format!(
+            "derived {pushed}, own {own}, rules {evaluated} of what was derived {seen}, after {settled}"
+        )))
     })
     .await?;
     #[allow(clippy::cast_possible_truncation, reason = "milliseconds since 1970 fit")]
     Ok((last * 1000.0).round() as i64)
+}
+
+/// The longest time between two pushes of derived series, in milliseconds.
+async fn largest_gap(line: &Line) -> Result<i64> {
+    let series = line.mimir().samples("menu_requests_total[1h]").await?;
+    let times: BTreeSet<i64> =
+        series.iter().flat_map(|series| series.samples.iter().map(|sample| sample.0)).collect();
+    let next = times.iter().skip(1);
+    Ok(times.iter().zip(next).map(|(time, next)| next - time).max().unwrap_or_default())
 }
 
 /// Has the hub write the menu, as a Menu API that does not fail answers it, and more.

@@ -9,6 +9,9 @@ use service_runtime::{
 
 use super::{name_of, positive};
 use crate::filelog::{FilelogConfig, Join, KubernetesConfig, ParseRules, SelectionConfig, StartAt};
+use include::Found;
+
+mod include;
 
 /// Whole batches for the producer, and the memory of a hundred of them is bounded elsewhere.
 const BATCH_BYTES: ByteSize = ByteSize::kib(512);
@@ -167,6 +170,7 @@ pub(super) fn read(
         return None;
     }
     check(section, &config, spool_directory.is_some(), max_value_bytes);
+    warn(section, &config);
     Some(config)
 }
 
@@ -298,6 +302,24 @@ fn check(section: &mut Section<'_>, config: &FilelogConfig, has_spool: bool, max
     }
     if config.batch_bytes == 0 {
         section.problem("batch_bytes", "it is zero", "a size such as `512KiB`");
+    }
+}
+
+/// Says what an include does not do that it was probably meant to. A log may come later, so none of it is a problem.
+fn warn(section: &mut Section<'_>, config: &FilelogConfig) {
+    for pattern in &config.include {
+        let (what, remedy) = match include::look(pattern, &config.exclude) {
+            Found::Files => continue,
+            Found::Directories => {
+                ("matches a directory and no file", "give a pattern of files, such as `/var/log/app/*.log`")
+            }
+            Found::Excluded => ("matches only files that `exclude` matches too", "make `exclude` narrower"),
+            Found::Nothing => (
+                "matches nothing now",
+                "compare it with the paths that are there, and with who may read them",
+            ),
+        };
+        section.warning("include", format!("`{pattern}` {what}"), remedy);
     }
 }
 

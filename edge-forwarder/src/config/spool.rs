@@ -48,6 +48,9 @@ pub(super) fn read(section: &mut Section<'_>, publisher: PublisherConfig) -> (Sp
             "directory",
             "The folder. Without one there is no spool: senders are refused as retryable while the brokers are away.",
         );
+    if let Some(directory) = &directory {
+        section.require_directory("directory", directory);
+    }
     let max_bytes = section.value(
         "max_bytes",
         MAX_BYTES,

@@ -87,6 +87,21 @@ fn values_out_of_bounds_are_refused() {
 }
 
 #[test]
+fn pages_are_named_by_their_origin() {
+    let cors = |keys: &str| format!("receivers: {{http: {{cors: {{{keys}}}}}}}");
+    let page = "receivers.http.cors.allowed_origins";
+    check_refused(&cors("allowed_origins: ['https://shop.example/']"), page, "not an origin");
+    check_refused(
+        &cors("allowed_headers: ['x tenant']"),
+        "receivers.http.cors.allowed_headers",
+        "`x tenant`",
+    );
+    assert!(read(BROKERS).unwrap().receivers.cors.is_none(), "no page may send unless one is named");
+    let any = format!("{BROKERS}{}", cors("allowed_origins: ['*'], allowed_headers: ['*']"));
+    assert!(matches!(read(&any).unwrap().receivers.cors.unwrap().headers, AllowedHeaders::Any));
+}
+
+#[test]
 fn keys_that_contradict_each_other_are_refused() {
     check_refused("publisher: {logs: {key: attributes}}", "publisher.logs.key_attributes", "need each other");
     check_refused(

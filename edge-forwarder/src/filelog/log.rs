@@ -29,6 +29,7 @@ use super::{
     position::Position,
     work::Work,
 };
+use crate::metrics::{SeenFile, SeenLog};
 
 /// A log and its files.
 #[derive(Debug)]
@@ -234,8 +235,14 @@ impl Log {
         self.generations.is_empty() && self.family.is_empty()
     }
 
-    /// Bytes that are there and not durable.
-    pub(super) fn lag_bytes(&self) -> u64 {
-        self.generations.iter().map(|one| one.size.saturating_sub(one.durable.offset)).sum()
+    /// What is known of it, for whoever asks later how much of it is not durable.
+    pub(super) fn seen(&self) -> SeenLog {
+        let files = self.generations.iter().map(|one| SeenFile {
+            device: one.id.device,
+            inode: one.id.inode,
+            size: one.size,
+            durable: one.durable.offset,
+        });
+        SeenLog { path: self.path.clone(), files: files.collect() }
     }
 }

@@ -41,6 +41,9 @@ use crate::publisher::{Landed, unix_nanos};
 
 mod look;
 
+/// Whoever watches the thread sees it turn so often.
+const LONGEST_IDLE: Duration = Duration::from_secs(10);
+
 /// Bytes read in turns before anything else is looked at.
 const ROUND_TURNS: usize = 16;
 
@@ -310,6 +313,8 @@ impl Tailer {
         (self.phase, self.has_begun) = (Phase::Reading, true);
         self.is_first_start = false;
         self.scan(now);
+        // What is there is shown at once, also when nothing of it is to be read.
+        self.work.sink.metrics.set_state(self.logs.values().map(Log::seen).collect());
     }
 
     fn follow(&mut self, hint: &Hint, now: Instant) {
@@ -452,10 +457,7 @@ impl Tailer {
             self.hand_over(number, now);
             self.wake(number);
         }
-        let lags =
-            self.logs.values().map(|log| (log.lag_bytes(), &*log.path)).filter(|(bytes, _)| *bytes > 0);
-        let files = self.logs.values().map(|log| log.generations.len()).sum();
-        self.work.sink.metrics.set_state(lags.collect(), files, self.logs.len());
+        self.work.sink.metrics.set_state(self.logs.values().map(Log::seen).collect());
     }
 
     /// How long nothing is due.
@@ -468,7 +470,7 @@ impl Tailer {
         if self.is_dirty && self.phase != Phase::Opening {
             until = until.min(self.checkpoint_at);
         }
-        until.saturating_duration_since(now)
+        until.saturating_duration_since(now).min(LONGEST_IDLE)
     }
 
     /// False when it cannot be written.

@@ -14,7 +14,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use disk_spool::Taken;
 use kafka_client::SendError;
-use service_runtime::{CancellationToken, error_chain::ErrorChain};
+use service_runtime::{CancellationToken, error_chain::ErrorChain, liveness::Heartbeat};
 use telemetry_wire::Signal;
 use tokio::{
     sync::Semaphore,
@@ -49,6 +49,18 @@ const NOTE_INTERVAL: Duration = Duration::from_secs(2);
 /// bytes.
 const MAX_PARKED: usize = 20_000;
 
+/// The disk answers within it, or something is wrong; nothing else that the task waits for counts as silence.
+pub(super) const LONGEST_SILENCE: Duration = Duration::from_secs(60);
+
+/// What the task of a signal is called where it is late or silent.
+pub(super) fn name(signal: Signal) -> &'static str {
+    match signal {
+        Signal::Logs => "drain of logs",
+        Signal::Traces => "drain of traces",
+        Signal::Metrics => "drain of metrics",
+    }
+}
+
 /// The task that sends the backlog of one route.
 pub(super) struct Drain {
     shared: Arc<Shared>,
@@ -64,6 +76,7 @@ pub(super) struct Drain {
     window: Arc<Semaphore>,
     parked: Vec<Parked>,
     next_at: Instant,
+    heartbeat: Heartbeat,
 }
 
 /// A frame taken from the spool.
@@ -83,7 +96,12 @@ struct Parked {
 }
 
 impl Drain {
-    pub(super) fn new(shared: Arc<Shared>, signal: Signal, readback: ReadBack<RecordId>) -> Drain {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        signal: Signal,
+        readback: ReadBack<RecordId>,
+        heartbeat: Heartbeat,
+    ) -> Drain {
         let now = Instant::now();
         let window = Arc::new(Semaphore::new(shared.drain.window_kib as usize));
         Drain {
@@ -97,6 +115,7 @@ impl Drain {
             window,
             parked: Vec::new(),
             next_at: now,
+            heartbeat,
         }
     }
 
@@ -112,9 +131,10 @@ impl Drain {
 
     async fn run_forever(&mut self, route: &Route, backlog: &Backlog) {
         loop {
+            self.heartbeat.beat();
             if self.parked.is_empty() {
                 self.note_idleness(backlog).await;
-                backlog.spool().pending().await;
+                self.heartbeat.during(backlog.spool().pending()).await;
             } else {
                 // Whether something else comes or a closed way opens: look at both.
                 let _ = tokio::time::timeout(PAUSE, backlog.spool().pending()).await;
@@ -125,7 +145,7 @@ impl Drain {
                 sleep(PAUSE).await;
                 continue;
             }
-            sleep_until(self.next_at).await;
+            self.heartbeat.during(sleep_until(self.next_at)).await;
             self.send_chunk(route, backlog).await;
         }
     }
@@ -219,10 +239,12 @@ impl Drain {
                 asked.push(Doubt { topic, partition, floor: *floor, since: *since });
             }
         }
-        self.readback.look_for(&asked).await
+        let Drain { heartbeat, readback, .. } = self;
+        heartbeat.during(readback.look_for(&asked)).await
     }
 
     async fn settle(&mut self, route: &Route, backlog: &Backlog, mut held: Held) {
+        self.heartbeat.beat();
         if held.state == State::Doubtful {
             let is_there = self.readback.has(route.topic_of(&held.record).name(), &held.record.id);
             let (state, action) = held.state.on(if is_there { Event::Found } else { Event::Missing });
@@ -248,7 +270,8 @@ impl Drain {
         let kib = u32::try_from(held.record.value.len() / 1024 + 1).unwrap_or(u32::MAX);
         let kib = kib.min(shared.drain.window_kib);
         // It is never closed.
-        let Ok(permit) = Arc::clone(&self.window).acquire_many_owned(kib).await else { return };
+        let room = Arc::clone(&self.window).acquire_many_owned(kib);
+        let Ok(permit) = self.heartbeat.during(room).await else { return };
         loop {
             let Ok(partition) = route.gate(&shared.producer, &held.record) else { return self.park(held) };
             held.record.partition = Some(partition);
@@ -268,7 +291,7 @@ impl Drain {
                     let trailing = Trailing::of_backlog(held.sequence, &held.record, floor, permit);
                     return shared.trail(self.signal, trailing, delivery);
                 }
-                Err(SendError::QueueFull) => sleep(QUEUE_PAUSE).await,
+                Err(SendError::QueueFull) => self.heartbeat.during(sleep(QUEUE_PAUSE)).await,
                 Err(SendError::RecordTooLarge { .. }) => {
                     drop(permit);
                     shared.note_refused(route, backlog, held.sequence, place, floor);
@@ -296,7 +319,8 @@ impl Drain {
         let readback = &self.readback;
         let is_there = |record: &Record| readback.has(route.topic_of(record).name(), &record.id);
         let mut settlement = Settlement::of_backlog(&shared, route);
-        let outcome = settlement.run_kept(held.record.clone(), &is_there).await;
+        let settling = settlement.run_kept(held.record.clone(), &is_there);
+        let outcome = self.heartbeat.during(settling).await;
         match outcome {
             Ok(published) => {
                 shared.count_resolved(route, false, None, published.acked);

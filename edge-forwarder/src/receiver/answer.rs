@@ -6,7 +6,7 @@
 //! | broken gRPC frame | – | INTERNAL | no |
 //! | over the size limit | 413 | RESOURCE_EXHAUSTED, without RetryInfo | no |
 //! | content type, encoding | 415 | UNIMPLEMENTED | no |
-//! | slow body, memory in use, not published | 503 + Retry-After | UNAVAILABLE + RetryInfo | yes |
+//! | slow body, memory in use, given up, not published | 503 + Retry-After | UNAVAILABLE + RetryInfo | yes |
 //!
 //! Only what can never succeed is refused for good: a sender drops what it may not retry.
 
@@ -14,10 +14,25 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 use prost::Message;
+use telemetry_wire::Signal;
 use thiserror::Error;
 
 use super::{buffer::Overflow, decompress::DecompressError};
-use crate::publisher::Unpublished;
+use crate::{
+    budget::Scope,
+    publisher::{Published, Unpublished},
+};
+
+/// What became of a request that was taken.
+#[derive(Debug)]
+pub(crate) enum Accepted {
+    /// It held items, and they are where they should be.
+    Published(Published),
+    /// It held no item and nothing else.
+    Empty,
+    /// It held no item, but this field, which requests of this signal do not have.
+    Unrecognized { signal: Signal, field: String },
+}
 
 /// Why a request was not taken. Its text goes to the sender.
 #[derive(Debug, Error)]
@@ -34,10 +49,14 @@ pub(crate) enum Refusal {
     ContentType { found: String },
     #[error("encoding {found:?} is not supported; use identity, gzip or zstd")]
     Encoding { found: String },
-    #[error("the memory for requests is in use; try again later")]
-    Memory,
+    #[error("the memory for {scope} is in use; try again later")]
+    Memory { scope: Scope },
     #[error("the body did not arrive within {}", humantime(*timeout))]
     SlowBody { timeout: Duration },
+    #[error("less than {min_rate} bytes of the body came in a second, for several seconds; send it at once")]
+    Stalled { min_rate: u64 },
+    #[error("memory for requests is short, and the body came too slowly; try again later")]
+    GivenUp,
     /// The connection ended inside the body; nobody reads this answer.
     #[error("the connection ended inside the body")]
     Disconnected {
@@ -60,6 +79,42 @@ pub(crate) enum GrpcCode {
     Unavailable = 14,
 }
 
+impl Accepted {
+    /// A sentence for the sender when not all is where it expects it.
+    pub(crate) fn warning(&self) -> Option<String> {
+        match self {
+            Accepted::Published(published) => published.warning(),
+            Accepted::Empty => None,
+            Accepted::Unrecognized { signal, field } => {
+                let item = match signal {
+                    Signal::Logs => "log record",
+                    Signal::Traces => "span",
+                    Signal::Metrics => "data point",
+                };
+                let remedy = misdirected(field).map_or_else(
+                    || "compare its name with the OTLP schema".to_owned(),
+                    |signal| format!("send requests of {signal} to {}", signal.http_path()),
+                );
+                Some(format!("no {item} was found and nothing stored; field {field} is unknown: {remedy}"))
+            }
+        }
+    }
+}
+
+/// The signal whose requests have the field, when it is the top field of another signal's.
+fn misdirected(field: &str) -> Option<Signal> {
+    let (message, name) = field.split_once('.')?;
+    if !message.starts_with("Export") {
+        return None;
+    }
+    match name {
+        "resourceLogs" | "resource_logs" => Some(Signal::Logs),
+        "resourceSpans" | "resource_spans" => Some(Signal::Traces),
+        "resourceMetrics" | "resource_metrics" => Some(Signal::Metrics),
+        _ => None,
+    }
+}
+
 impl Refusal {
     /// The label of `edge_receiver_refused_total`.
     pub(crate) fn reason(&self) -> &'static str {
@@ -69,8 +124,12 @@ impl Refusal {
             Refusal::TooLarge { .. } => "too_large",
             Refusal::ContentType { .. } => "content_type",
             Refusal::Encoding { .. } => "encoding",
-            Refusal::Memory => "memory",
+            Refusal::Memory { scope: Scope::Process } => "memory",
+            Refusal::Memory { scope: Scope::Connection } => "connection_memory",
+            Refusal::Memory { scope: Scope::Peer } => "peer_memory",
             Refusal::SlowBody { .. } => "slow_body",
+            Refusal::Stalled { .. } => "stalled",
+            Refusal::GivenUp => "given_up",
             Refusal::Disconnected { .. } => "disconnected",
             Refusal::Unpublished(unpublished) => unpublished.reason(),
         }
@@ -78,7 +137,12 @@ impl Refusal {
 
     /// Whether the same request can succeed later.
     pub(crate) fn is_retryable(&self) -> bool {
-        matches!(self, Refusal::Memory | Refusal::SlowBody { .. } | Refusal::Unpublished(_))
+        self.is_slow() || matches!(self, Refusal::Memory { .. } | Refusal::Unpublished(_))
+    }
+
+    /// Whether the rest of the body is not worth waiting for: it did not come.
+    pub(crate) fn is_slow(&self) -> bool {
+        matches!(self, Refusal::SlowBody { .. } | Refusal::Stalled { .. } | Refusal::GivenUp)
     }
 
     pub(crate) fn http_status(&self) -> StatusCode {
@@ -88,9 +152,11 @@ impl Refusal {
             }
             Refusal::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Refusal::ContentType { .. } | Refusal::Encoding { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Refusal::Memory | Refusal::SlowBody { .. } | Refusal::Unpublished(_) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Refusal::Memory { .. }
+            | Refusal::SlowBody { .. }
+            | Refusal::Stalled { .. }
+            | Refusal::GivenUp
+            | Refusal::Unpublished(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -100,7 +166,11 @@ impl Refusal {
             Refusal::Framing { .. } | Refusal::Disconnected { .. } => GrpcCode::Internal,
             Refusal::TooLarge { .. } => GrpcCode::ResourceExhausted,
             Refusal::ContentType { .. } | Refusal::Encoding { .. } => GrpcCode::Unimplemented,
-            Refusal::Memory | Refusal::SlowBody { .. } | Refusal::Unpublished(_) => GrpcCode::Unavailable,
+            Refusal::Memory { .. }
+            | Refusal::SlowBody { .. }
+            | Refusal::Stalled { .. }
+            | Refusal::GivenUp
+            | Refusal::Unpublished(_) => GrpcCode::Unavailable,
         }
     }
 
@@ -115,7 +185,7 @@ impl From<Overflow> for Refusal {
     fn from(overflow: Overflow) -> Refusal {
         match overflow {
             Overflow::Limit { limit } => Refusal::TooLarge { limit },
-            Overflow::Budget(_) => Refusal::Memory,
+            Overflow::Budget(exhausted) => Refusal::Memory { scope: exhausted.scope },
         }
     }
 }
@@ -183,7 +253,7 @@ pub(crate) struct PartialSuccess {
 }
 
 impl ExportResponse {
-    /// Success, with a warning when items were dead-lettered.
+    /// Success, with a warning when not all is where the sender expects it.
     pub(crate) fn new(warning: Option<String>) -> ExportResponse {
         let partial_success = warning.map(|error_message| PartialSuccess { rejected: 0, error_message });
         ExportResponse { partial_success }

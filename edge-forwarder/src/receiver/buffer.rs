@@ -6,14 +6,14 @@
 //! From [`MAPPED_FROM`] bytes on the memory is mapped for the buffer alone and goes back to the system with it. From the heap
 //! it would stay with the thread's arena: measured, a flood of 16 MiB requests left resident half as much again as the budget allows.
 
-use std::io;
+use std::{io, sync::Arc};
 
 use bytes::Bytes;
 use memmap2::MmapMut;
 use telemetry_wire::json::{Full, Output};
 use thiserror::Error;
 
-use crate::budget::{BudgetExhausted, MemoryBudget, Reservation};
+use crate::budget::{Body, BudgetExhausted, MemoryBudget, Reservation};
 
 /// The first allocation, in bytes: most requests of an SDK's batch processor fit in two steps.
 const FIRST_STEP: usize = 16 * 1024;
@@ -58,13 +58,16 @@ pub(crate) struct RequestBytes {
 
 impl BudgetBuffer {
     pub(crate) fn new(limit: usize, budget: &MemoryBudget) -> BudgetBuffer {
-        BudgetBuffer {
-            storage: Storage::Heap(Vec::new()),
-            len: 0,
-            limit,
-            reservation: budget.reservation(),
-            overflow: None,
-        }
+        BudgetBuffer::with(limit, budget.reservation())
+    }
+
+    /// One that a body fills; until [`BudgetBuffer::into_request`] it counts for the body's connection and peer too.
+    pub(crate) fn of_body(limit: usize, budget: &MemoryBudget, body: &Arc<Body>) -> BudgetBuffer {
+        BudgetBuffer::with(limit, budget.reservation_for(body))
+    }
+
+    fn with(limit: usize, reservation: Reservation) -> BudgetBuffer {
+        BudgetBuffer { storage: Storage::Heap(Vec::new()), len: 0, limit, reservation, overflow: None }
     }
 
     /// Makes room for `additional` bytes. A failure is remembered: see [`BudgetBuffer::overflow`].
@@ -133,7 +136,8 @@ impl BudgetBuffer {
     }
 
     pub(crate) fn into_request(self) -> RequestBytes {
-        let BudgetBuffer { storage, len, reservation, .. } = self;
+        let BudgetBuffer { storage, len, mut reservation, .. } = self;
+        reservation.settle();
         RequestBytes { bytes: Bytes::from_owner(storage).slice(..len), reservation }
     }
 }
@@ -195,6 +199,7 @@ impl io::Write for BudgetBuffer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::budget::Scope;
 
     #[test]
     fn capacity_is_reserved_and_given_back() {
@@ -232,7 +237,7 @@ mod tests {
         let budget = MemoryBudget::new(FIRST_STEP);
         let mut buffer = BudgetBuffer::new(1 << 20, &budget);
         buffer.put(&[1; FIRST_STEP]).unwrap();
-        let exhausted = Overflow::Budget(BudgetExhausted { limit: FIRST_STEP });
+        let exhausted = Overflow::Budget(BudgetExhausted { limit: FIRST_STEP, scope: Scope::Process });
         assert_eq!(buffer.put(&[1]), Err(exhausted));
         assert_eq!(buffer.overflow(), Some(exhausted));
         assert_eq!(buffer.len, FIRST_STEP, "what was there stays");

@@ -7,11 +7,15 @@
 
 use std::io::{self, Write};
 
+use axum::http::{HeaderMap, HeaderName};
 use flate2::write::MultiGzDecoder;
 use thiserror::Error;
 use zstd::zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer, get_error_name};
 
-use super::buffer::{BudgetBuffer, Overflow};
+use super::{
+    answer::Refusal,
+    buffer::{BudgetBuffer, Overflow},
+};
 
 /// 8 MiB, what RFC 8878 asks every decoder to support and the default of the Collector's encoder.
 const ZSTD_WINDOW_LOG_MAX: u32 = 23;
@@ -34,11 +38,30 @@ impl Encoding {
     /// The names for `accept-encoding` headers.
     pub(crate) const ACCEPTED: &'static str = "identity,gzip,zstd";
 
-    /// By the name in `content-encoding` or `grpc-encoding`.
-    pub(crate) fn from_name(name: &str) -> Option<Encoding> {
-        match name {
+    /// What `content-encoding` or `grpc-encoding` names: a list in which one encoding may stand beside any number of `identity`.
+    ///
+    /// # Errors
+    /// [`Refusal::Encoding`] with all that the headers of that name say.
+    pub(crate) fn of(headers: &HeaderMap, name: &HeaderName) -> Result<Encoding, Refusal> {
+        let lines = || headers.get_all(name).iter().map(|line| String::from_utf8_lossy(line.as_bytes()));
+        let mut encoding = Encoding::Identity;
+        for line in lines() {
+            for listed in line.split(',') {
+                encoding = match (encoding, Encoding::from_name(listed.trim())) {
+                    (encoding, Some(Encoding::Identity)) => encoding,
+                    (Encoding::Identity, Some(encoding)) => encoding,
+                    _ => return Err(Refusal::Encoding { found: lines().collect::<Vec<_>>().join(", ") }),
+                };
+            }
+        }
+        Ok(encoding)
+    }
+
+    /// Names of encodings are case-insensitive, and `x-gzip` is gzip (RFC 9110).
+    fn from_name(name: &str) -> Option<Encoding> {
+        match name.to_ascii_lowercase().as_str() {
             "" | "identity" => Some(Encoding::Identity),
-            "gzip" => Some(Encoding::Gzip),
+            "gzip" | "x-gzip" => Some(Encoding::Gzip),
             "zstd" => Some(Encoding::Zstd),
             _ => None,
         }

@@ -13,14 +13,16 @@ use prost::Message;
 use telemetry_wire::Signal;
 
 use super::{
-    Receiver,
+    Accepted, Receiver,
     answer::{ExportResponse, GrpcCode, Refusal},
-    body,
+    body::{self, BodyMemory},
     decompress::Encoding,
     framing::PREFIX_BYTES,
+    sender::Sender,
 };
-use crate::{metrics::Transport, publisher::Published};
+use crate::metrics::Transport;
 
+const GRPC_MEDIA_TYPE: &[u8] = b"application/grpc";
 const CONTENT_TYPE: HeaderValue = HeaderValue::from_static("application/grpc");
 const GRPC_ENCODING: HeaderName = HeaderName::from_static("grpc-encoding");
 const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
@@ -30,7 +32,11 @@ const GRPC_STATUS_DETAILS: HeaderName = HeaderName::from_static("grpc-status-det
 
 /// Whether a request is gRPC, by its content type.
 pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
-    headers.get(header::CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+    let begins = |value: &HeaderValue| {
+        let start = value.as_bytes().get(..GRPC_MEDIA_TYPE.len());
+        start.is_some_and(|start| start.eq_ignore_ascii_case(GRPC_MEDIA_TYPE))
+    };
+    headers.get(header::CONTENT_TYPE).is_some_and(begins)
 }
 
 /// Answers one gRPC request.
@@ -46,17 +52,24 @@ pub(super) async fn answer(receiver: &Receiver, request: Request<Body>) -> Respo
     let Some(signal) = Signal::ALL.into_iter().find(|signal| signal.grpc_path() == path) else {
         return trailers_only(GrpcCode::Unimplemented, &format!("unknown method {path}"), None);
     };
-    let outcome = export(receiver, signal, request).await;
+    let sender = receiver.sender(request.extensions());
+    let outcome = export(receiver, signal, &sender, request).await;
     let (code, response) = match &outcome {
-        Ok(published) => (GrpcCode::Ok, success(published.warning())),
+        Ok(accepted) => (GrpcCode::Ok, success(accepted.warning())),
         Err(refusal) => (refusal.grpc_code(), refused(receiver, refusal)),
     };
     let code = (code as i32).to_string();
-    receiver.count_answer(signal, Transport::Grpc, code, outcome.as_ref().err(), started);
+    let refusal = outcome.as_ref().err();
+    receiver.count_answer(signal, Transport::Grpc, code, refusal, &sender, started);
     response
 }
 
-async fn export(receiver: &Receiver, signal: Signal, request: Request<Body>) -> Result<Published, Refusal> {
+async fn export(
+    receiver: &Receiver,
+    signal: Signal,
+    sender: &Sender,
+    request: Request<Body>,
+) -> Result<Accepted, Refusal> {
     let (parts, mut body) = request.into_parts();
     if !is_protobuf(&parts.headers) {
         let found = parts.headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
@@ -64,19 +77,17 @@ async fn export(receiver: &Receiver, signal: Signal, request: Request<Body>) -> 
             what: format!("message format {:?} is not protobuf", String::from_utf8_lossy(found)),
         });
     }
-    let name = parts.headers.get(GRPC_ENCODING).map(HeaderValue::as_bytes).unwrap_or_default();
-    let name = String::from_utf8_lossy(name);
-    let encoding = Encoding::from_name(&name).ok_or_else(|| Refusal::Encoding { found: name.to_string() })?;
-    let message =
-        body::read_message(&mut body, encoding, receiver.config().body_limits(), receiver.budget()).await?;
-    receiver.accept(signal, message).await
+    let encoding = Encoding::of(&parts.headers, &GRPC_ENCODING)?;
+    let memory = BodyMemory::new(receiver.budget(), &sender.holder);
+    let message = body::read_message(&mut body, encoding, receiver.config().body_limits(), &memory).await?;
+    receiver.accept(signal, message, None).await
 }
 
 /// `application/grpc` means protobuf; `+json` and others do not.
 fn is_protobuf(headers: &HeaderMap) -> bool {
     let found = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
     let essence = found.split(|byte| *byte == b';').next().unwrap_or_default().trim_ascii();
-    matches!(essence, b"application/grpc" | b"application/grpc+proto")
+    matches!(essence.to_ascii_lowercase().as_slice(), GRPC_MEDIA_TYPE | b"application/grpc+proto")
 }
 
 fn success(warning: Option<String>) -> Response<Body> {
@@ -158,6 +169,7 @@ mod tests {
         };
         assert_eq!(is("application/grpc"), (true, true));
         assert_eq!(is("application/grpc+proto; charset=utf-8"), (true, true));
+        assert_eq!(is("Application/GRPC+Proto"), (true, true));
         assert_eq!(is("application/grpc+json"), (true, false));
         assert_eq!(is("application/json"), (false, false));
     }

@@ -8,19 +8,20 @@ use axum::{
 };
 use prost::Message;
 use serde::Serialize;
-use telemetry_wire::{Signal, json};
+use telemetry_wire::{
+    Signal,
+    json::{self, Read},
+};
 
 use super::{
-    Receiver,
+    Accepted, Receiver,
     answer::{ExportResponse, Refusal, Status},
-    body,
+    body::{self, BodyLimits, BodyMemory},
     buffer::{BudgetBuffer, Overflow, RequestBytes},
     decompress::Encoding,
+    sender::Sender,
 };
-use crate::{
-    metrics::Transport,
-    publisher::{Published, Unpublished},
-};
+use crate::{metrics::Transport, publisher::Unpublished};
 
 /// JSON bodies above this many bytes are turned into protobuf on a blocking thread: at some 200 MB/s a larger one would hold a
 /// runtime worker for milliseconds.
@@ -61,7 +62,7 @@ struct JsonPartialSuccess<'a> {
 pub(super) async fn answer(receiver: &Receiver, request: Request<Body>) -> Response<Body> {
     let started = Instant::now();
     let (parts, mut body) = request.into_parts();
-    let Some(signal) = Signal::ALL.into_iter().find(|signal| signal.http_path() == parts.uri.path()) else {
+    let Some(signal) = signal_of(parts.uri.path()) else {
         discard(receiver, &parts, &mut body).await;
         return plain(
             StatusCode::NOT_FOUND,
@@ -75,17 +76,19 @@ pub(super) async fn answer(receiver: &Receiver, request: Request<Body>) -> Respo
         return response;
     }
     let format = Format::of(&parts.headers);
-    let outcome = export(receiver, signal, format, &parts, &mut body).await;
+    let sender = receiver.sender(&parts.extensions);
+    let outcome = export(receiver, signal, format, &sender, &parts, &mut body).await;
     // A body that did not come in time is not waited for again: the connection is closed.
-    if outcome.as_ref().is_err_and(|refusal| !matches!(refusal, Refusal::SlowBody { .. })) {
+    if outcome.as_ref().is_err_and(|refusal| !refusal.is_slow()) {
         discard(receiver, &parts, &mut body).await;
     }
     let response = match &outcome {
-        Ok(published) => success(format, published.warning()),
+        Ok(accepted) => success(format, accepted.warning()),
         Err(refusal) => refused(format, refusal, receiver.config().retry_delay),
     };
     let code = response.status().as_str().to_owned();
-    receiver.count_answer(signal, Transport::Http, code, outcome.as_ref().err(), started);
+    let refusal = outcome.as_ref().err();
+    receiver.count_answer(signal, Transport::Http, code, refusal, &sender, started);
     response
 }
 
@@ -93,22 +96,24 @@ async fn export(
     receiver: &Receiver,
     signal: Signal,
     format: Option<Format>,
+    sender: &Sender,
     parts: &Parts,
     body: &mut Body,
-) -> Result<Published, Refusal> {
+) -> Result<Accepted, Refusal> {
     let limits = receiver.config().body_limits();
     let format =
         format.ok_or_else(|| Refusal::ContentType { found: text(&parts.headers, header::CONTENT_TYPE) })?;
-    let encoding = text(&parts.headers, header::CONTENT_ENCODING);
-    let encoding = Encoding::from_name(&encoding).ok_or(Refusal::Encoding { found: encoding })?;
+    let encoding = Encoding::of(&parts.headers, &header::CONTENT_ENCODING)?;
     let declared =
         parts.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     if declared.is_some_and(|length: usize| length > limits.max_bytes) {
         return Err(Overflow::Limit { limit: limits.max_bytes }.into());
     }
-    let received = body::read_plain(body, encoding, limits, receiver.budget()).await?;
-    let request = match format {
-        Format::Protobuf => received,
+    let memory = BodyMemory::new(receiver.budget(), &sender.holder);
+    let received = body::read_plain(body, encoding, limits, &memory).await?;
+    drop(memory);
+    let (request, unknown_field) = match format {
+        Format::Protobuf => (received, None),
         Format::Json if received.bytes.len() <= INLINE_JSON_BYTES => to_protobuf(receiver, signal, received)?,
         Format::Json => {
             let receiver = receiver.clone();
@@ -120,15 +125,28 @@ async fn export(
             })??
         }
     };
-    receiver.accept(signal, request).await
+    receiver.accept(signal, request, unknown_field).await
 }
 
-fn to_protobuf(receiver: &Receiver, signal: Signal, mut json: RequestBytes) -> Result<RequestBytes, Refusal> {
+/// Whose path it is: `/v1/logs`, also with slashes doubled or at the end, as base URLs that end in one make it.
+fn signal_of(path: &str) -> Option<Signal> {
+    fn segments(path: &str) -> impl Iterator<Item = &str> {
+        path.split('/').filter(|segment| !segment.is_empty())
+    }
+    Signal::ALL.into_iter().find(|signal| segments(signal.http_path()).eq(segments(path)))
+}
+
+/// The request as protobuf, and the first field that OTLP does not have.
+fn to_protobuf(
+    receiver: &Receiver,
+    signal: Signal,
+    mut json: RequestBytes,
+) -> Result<(RequestBytes, Option<String>), Refusal> {
     // A text with escapes exists twice beside the output: in the JSON reader's scratch and as it is written.
     json.reservation.grow(2 * json.bytes.len()).map_err(Overflow::from)?;
     let mut output = BudgetBuffer::new(receiver.config().body_limits().max_bytes, receiver.budget());
     match json::transcode(signal, &json.bytes, &mut output) {
-        Ok(_) => Ok(output.into_request()),
+        Ok(Read { unknown_field }) => Ok((output.into_request(), unknown_field)),
         Err(error) => Err(output
             .overflow()
             .map_or_else(|| Refusal::Malformed { what: error.to_string() }, Refusal::from)),
@@ -178,7 +196,7 @@ fn refused(format: Option<Format>, refusal: &Refusal, retry_delay: Duration) -> 
     if matches!(refusal, Refusal::Encoding { .. }) {
         headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(Encoding::ACCEPTED));
     }
-    if matches!(refusal, Refusal::SlowBody { .. }) {
+    if refusal.is_slow() {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
@@ -217,7 +235,8 @@ async fn discard(receiver: &Receiver, parts: &Parts, body: &mut Body) {
         return;
     }
     let limits = receiver.config().body_limits();
-    body::discard(body, limits.max_bytes.saturating_mul(DISCARDED_LIMITS), limits.timeout).await;
+    let max_bytes = limits.max_bytes.saturating_mul(DISCARDED_LIMITS);
+    body::discard(body, BodyLimits { max_bytes, ..limits }).await;
 }
 
 fn text(headers: &HeaderMap, name: header::HeaderName) -> String {

@@ -58,13 +58,17 @@ async fn a_missing_dead_letter_topic_is_named_and_nothing_is_stored_in_vain() {
     let topic = topics.of(Signal::Logs);
     let letters = dead_letter_topic(&topic);
     admin::delete_topics(&topics.connection(), &[&letters]).await.unwrap();
+    // A broker goes on telling of it for a moment, and an edge believes that for a minute.
+    until("the topic to be gone", async || admin::watermarks(&topics.connection(), &letters).await.is_err())
+        .await;
     let edge = Edge::start(topics, "").await;
     let readiness = edge.runtime.readiness();
     assert!(readiness.wait_ready(PATIENCE).await, "as long as nothing needs the topic");
 
     let answer = Answer::of(with_an_oversize_item(&edge)).await;
     assert_eq!((answer.status, answer.header("retry-after")), (503, Some("2")));
-    assert!(String::from_utf8_lossy(&answer.body).contains("dead-letter topic of logs"));
+    let told = String::from_utf8_lossy(&answer.body);
+    assert!(told.contains("dead-letter topic of logs"), "{told}");
     assert_eq!(edge.topics.count(&topic).await, 0, "each retry would store it again");
     assert_eq!(edge.metric("edge_publisher_refused_items_total", "dead_letter_topic_blocked"), 3.0);
     let is_named = async || {
@@ -91,7 +95,8 @@ async fn a_dead_letter_topic_that_takes_no_letter_is_named() {
     assert!(edge.runtime.readiness().wait_ready(PATIENCE).await);
     let answer = Answer::of(with_an_oversize_item(&edge)).await;
     assert_eq!(answer.status, 503);
-    assert!(String::from_utf8_lossy(&answer.body).contains("dead-letter topic of logs"));
+    let told = String::from_utf8_lossy(&answer.body);
+    assert!(told.contains("dead-letter topic of logs"), "{told}");
     let is_named = async || {
         let report = edge.runtime.readiness().report();
         report.iter().any(|state| state.unmet().is_some_and(|reason| reason.contains(&letters)))

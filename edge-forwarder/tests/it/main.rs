@@ -10,5 +10,8 @@ mod offline;
 mod refused;
 mod requests;
 mod runbook;
+mod seen;
+mod senders;
 mod spool;
+mod starve;
 mod support;

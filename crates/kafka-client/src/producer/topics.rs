@@ -27,6 +27,8 @@ use crate::{
 };
 
 const REFRESH_INTERVAL: Duration = Duration::from_secs(60);
+/// Well below what whoever watches the thread allows.
+const LONGEST_WAIT: Duration = Duration::from_secs(15);
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
 /// For the end of one partition, which a broker knows at once; a partition without a leader must not hold the others up.
@@ -144,7 +146,7 @@ pub(super) fn spawn_refresh(
                 // The ring may have been meant for the other.
                 return shared.doorbell.ring();
             }
-            wait = shared.refresh_topics();
+            wait = shared.refresh_topics().min(LONGEST_WAIT);
         }
     };
     thread::Builder::new()
@@ -162,6 +164,7 @@ impl Shared {
         if due.is_empty() && !self.status.is_connected() && instance.probe(LOOKUP_TIMEOUT) {
             self.status.answered();
         }
+        self.metadata_turns();
         for topic in due {
             let answer = instance.fetch_partition_count(&topic, LOOKUP_TIMEOUT).map_err(drop);
             if answer.is_ok() {
@@ -169,10 +172,17 @@ impl Shared {
             }
             let floors = answer.map(|count| count.map(|count| self.fresh_floors(&instance, &topic, count)));
             self.topics.note(&topic, floors, Instant::now());
+            self.metadata_turns();
         }
         let idle = if self.status.is_connected() { REFRESH_INTERVAL } else { RETRY_INTERVAL };
         let until_due = self.topics.next_due().map(|due| due.saturating_duration_since(Instant::now()));
         until_due.map_or(idle, |until_due| until_due.min(idle))
+    }
+
+    fn metadata_turns(&self) {
+        if let Some(heartbeats) = self.heartbeats.get() {
+            heartbeats.metadata.beat();
+        }
     }
 
     /// The floors of a topic with `count` partitions: those that are known, raised where nothing was acknowledged lately.
@@ -181,6 +191,7 @@ impl Shared {
         // Another count is another topic, or has new partitions: whatever is known of the old ones is asked again.
         let floors = known.unwrap_or_else(|| (0..count).map(|_| Floor::default()).collect());
         for (partition, floor) in (0..count).zip(floors.iter()) {
+            self.metadata_turns();
             if !floor.has_moved.swap(false, Ordering::Relaxed)
                 && let Some(end) = instance.fetch_end(topic, partition, END_TIMEOUT)
             {

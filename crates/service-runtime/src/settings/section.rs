@@ -1,10 +1,14 @@
 //! A view of one mapping of the tree, from which a component reads its own keys.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use serde_json::{Map, Value};
 
-use super::{DefaultText, EntryKind, ReadLog, Setting, Source, join, value::describe};
+use super::{DefaultText, EntryKind, Problem, ReadLog, Setting, Source, join, value::describe};
 use crate::Secret;
 
 /// One mapping of the configuration. Every method that reads notes the key, its default and its documentation.
@@ -51,6 +55,18 @@ impl<'a> Section<'a> {
             Lookup::Value(value) => value,
             Lookup::Absent | Lookup::Invalid => default,
         }
+    }
+
+    /// The address under `key`, or `default`, where the process will listen; a problem when another of its listeners leaves no
+    /// room for it.
+    pub fn listener(&mut self, key: &'static str, default: SocketAddr, doc: &'static str) -> SocketAddr {
+        let address = self.value(key, default, doc);
+        let path = join(&self.path, key);
+        if let Some(other) = self.log.listeners.note(&path, address).map(str::to_owned) {
+            let what = format!("{address} is taken by {other}");
+            self.log.problem(path, what, "give each listener a port of its own");
+        }
+        address
     }
 
     /// The value under `key`, which has no sensible default. When it is missing a problem is noted and `example`, which must
@@ -117,9 +133,29 @@ impl<'a> Section<'a> {
         self.log.problem(join(&self.path, key), what, remedy);
     }
 
+    /// Notes what is allowed and probably not meant; the process starts all the same.
+    pub fn warning(&mut self, key: &str, what: impl Into<String>, remedy: impl Into<String>) {
+        let path = join(&self.path, key);
+        self.log.warnings.push(Problem { path, what: what.into(), remedy: remedy.into() });
+    }
+
+    /// Notes a problem under `key` unless `directory` is one that files can be made in, or can be made itself. Returns whether it
+    /// is. To find out, a directory is made where it would be, and removed.
+    pub fn require_directory(&mut self, key: &str, directory: &Path) -> bool {
+        match try_directory(directory) {
+            Ok(()) => true,
+            Err((place, error)) => {
+                let what =
+                    format!("`{}` cannot be made: `{}`: {error}", directory.display(), place.display());
+                self.problem(key, what, "give a directory that this user may write to, or make it first");
+                false
+            }
+        }
+    }
+
     /// Notes a problem under `key` unless `file` can be opened. Returns whether it can.
     pub fn require_readable(&mut self, key: &str, file: &Path) -> bool {
-        match std::fs::File::open(file) {
+        match fs::File::open(file) {
             Ok(_) => true,
             Err(error) => {
                 self.problem(
@@ -133,7 +169,7 @@ impl<'a> Section<'a> {
     }
 
     fn secret_from_file(&mut self, path: &str, file: &Path) -> Option<Secret> {
-        match std::fs::read_to_string(file) {
+        match fs::read_to_string(file) {
             Ok(text) if text.trim_end_matches(['\r', '\n']).is_empty() => {
                 self.log.problem(
                     path,
@@ -184,4 +220,25 @@ impl<'a> Section<'a> {
     fn raw(&self, key: &str) -> Option<&'a Value> {
         self.node.and_then(|node| node.get(key))
     }
+}
+
+/// Makes a directory in `directory`, or in the nearest above it that is there, and removes it. `Err` names where it failed.
+fn try_directory(directory: &Path) -> Result<(), (PathBuf, io::Error)> {
+    let mut place = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+    loop {
+        match fs::symlink_metadata(place) {
+            Ok(_) => break,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                place = match place.parent() {
+                    Some(parent) if !parent.as_os_str().is_empty() => parent,
+                    _ => Path::new("."),
+                };
+            }
+            Err(error) => return Err((place.to_owned(), error)),
+        }
+    }
+    let attempt = place.join(format!(".check-{}", std::process::id()));
+    fs::create_dir(&attempt)
+        .and_then(|()| fs::remove_dir(&attempt))
+        .map_err(|error| (place.to_owned(), error))
 }

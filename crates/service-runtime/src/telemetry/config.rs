@@ -43,7 +43,7 @@ impl TelemetryConfig {
         let interval = section.value(
             "interval",
             INTERVAL,
-            "Time from one push to the next, from 1s to 1m 30s; one that takes longer is given up.",
+            "Time from one push to the next, from 1s to 1m 30s; one that takes longer, and longer than 5s, is given up.",
         );
         if !(SHORTEST_INTERVAL..=LONGEST_INTERVAL).contains(&interval) {
             section.problem("interval", "is out of range", "give a duration from 1s to 1m 30s");

@@ -13,9 +13,20 @@ pub(super) struct Page<'a>(pub(super) BTreeMap<&'a str, Metric<'a>>);
 pub(super) struct Metric<'a> {
     /// The page's sentence about it.
     pub(super) help: &'a str,
-    /// Whether it is a counter's `_total`.
-    pub(super) is_counter: bool,
+    pub(super) kind: Kind,
     pub(super) samples: Vec<Sample<'a>>,
+}
+
+/// What the samples of a name are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A counter's `_total`.
+    Counter,
+    /// A part of a histogram, which counts too.
+    Histogram,
+    /// Anything else.
+    #[default]
+    Gauge,
 }
 
 /// One line.
@@ -35,7 +46,7 @@ pub struct Unreadable(String);
 #[derive(Debug, Default)]
 struct Family<'a> {
     help: &'a str,
-    is_counter: bool,
+    kind: Kind,
 }
 
 impl<'a> Page<'a> {
@@ -46,12 +57,13 @@ impl<'a> Page<'a> {
             if let Some(help) = line.strip_prefix("# HELP ") {
                 family.help = help.split_once(' ').map_or("", |(_, help)| help);
             } else if let Some(kind) = line.strip_prefix("# TYPE ") {
-                family.is_counter = kind.ends_with(" counter");
+                family.kind = Kind::of(kind);
             } else if !line.starts_with('#') {
                 let (name, sample) = read_sample(line).ok_or_else(|| Unreadable(line.to_owned()))?;
-                let is_counter = family.is_counter && name.ends_with("_total");
+                let is_value = family.kind != Kind::Counter || name.ends_with("_total");
+                let kind = if is_value { family.kind } else { Kind::Gauge };
                 let metric = page.0.entry(name);
-                let metric = metric.or_insert(Metric { help: family.help, is_counter, samples: Vec::new() });
+                let metric = metric.or_insert(Metric { help: family.help, kind, samples: Vec::new() });
                 metric.samples.push(sample);
             }
         }
@@ -62,6 +74,17 @@ impl<'a> Page<'a> {
     pub(super) fn with_prefix(mut self, prefix: &str) -> Self {
         self.0.retain(|name, _| name.starts_with(prefix));
         self
+    }
+}
+
+impl Kind {
+    /// What a line `# TYPE` says.
+    fn of(text: &str) -> Self {
+        match text.rsplit_once(' ') {
+            Some((_, "counter")) => Self::Counter,
+            Some((_, "histogram")) => Self::Histogram,
+            _ => Self::Gauge,
+        }
     }
 }
 
@@ -207,8 +230,9 @@ mod tests {
                 ("wait_seconds_sum", pairs([]), 0.7),
             ]
         );
-        let counters: Vec<_> = page.0.iter().filter(|(_, metric)| metric.is_counter).collect();
-        assert_eq!(counters.len(), 1, "{counters:?}");
+        let kinds: Vec<_> = page.0.values().map(|metric| metric.kind).collect();
+        let (gauge, part) = (Kind::Gauge, Kind::Histogram);
+        assert_eq!(kinds, [gauge, gauge, Kind::Counter, part, part, part]);
         assert_eq!(page.0["requests_total"].help, "Requests.");
     }
 

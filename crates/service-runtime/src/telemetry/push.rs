@@ -36,7 +36,7 @@ pub enum PushError {
     #[error("no answer")]
     NoAnswer(#[from] reqwest::Error),
     /// The answer took longer than it may.
-    #[error("no answer before the next push was due")]
+    #[error("no answer in time")]
     Late,
     /// The endpoint cannot take it now.
     #[error("answered with {status}: {answer}")]
@@ -82,6 +82,14 @@ pub(super) enum EndpointState {
 impl PushError {
     /// Every [`PushError::outcome`].
     pub(super) const OUTCOMES: [&'static str; 3] = ["unreadable", "unavailable", "refused"];
+
+    /// Whether the same can be taken later.
+    pub(super) fn is_retryable(&self) -> bool {
+        match self {
+            Self::NoAnswer(_) | Self::Late | Self::Unavailable { .. } => true,
+            Self::Encode(_) | Self::Page(_) | Self::Refused { .. } | Self::Rejected { .. } => false,
+        }
+    }
 
     /// For the label of a counter.
     pub(super) fn outcome(&self) -> &'static str {

@@ -5,6 +5,8 @@
 //!   writes `le="1.0"`, or keep it as another kind of histogram.
 //! - What is no counter's `_total` is a gauge, the parts of histograms too: a store that adds suffixes would append `_total` to
 //!   a sum. Nothing has a unit, for the same reason: the names hold theirs.
+//! - What counts begins with a zero, in a request of its own: a series that began with its first count would hide that count
+//!   from whoever asks how much was counted.
 //! - The resource has `service.name` and `service.instance.id` and no more: they become `job` and `instance`, and whatever else
 //!   stood there a `target_info` that no scrape has.
 
@@ -20,7 +22,7 @@ use opentelemetry_proto::tonic::{
     resource::v1::Resource,
 };
 
-use super::page::{self, Page};
+use super::page::{self, Kind, Page};
 
 /// Names and labels of series that a store may hold as current, as they stand on the page.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -36,10 +38,20 @@ pub(super) struct Times {
 
 impl Series {
     pub(super) fn of(page: &Page<'_>) -> Self {
+        Self::those(page, |_| true)
+    }
+
+    /// Those of a page that count from 0.
+    pub(super) fn counting(page: &Page<'_>) -> Self {
+        Self::those(page, |kind| kind != Kind::Gauge)
+    }
+
+    fn those(page: &Page<'_>, are_meant: fn(Kind) -> bool) -> Self {
         let labels = |metric: &page::Metric<'_>| {
             metric.samples.iter().map(|sample| sample.labels.to_owned()).collect()
         };
-        Self(page.0.iter().map(|(name, metric)| ((*name).to_owned(), labels(metric))).collect())
+        let metrics = page.0.iter().filter(|(_, metric)| are_meant(metric.kind));
+        Self(metrics.map(|(name, metric)| ((*name).to_owned(), labels(metric))).collect())
     }
 
     /// Adds those of `other`.
@@ -72,13 +84,32 @@ pub(super) fn request(
     let samples = page.0.iter().map(|(name, metric)| {
         let points = metric.samples.iter();
         let points = points.map(|sample| point(name, sample.labels, times.now, Some(sample.value))).collect();
-        otlp_metric(name, metric.help, metric.is_counter.then_some(times.start), points)
+        otlp_metric(name, metric.help, metric.counts_since(times), points)
     });
     let ends = gone.0.iter().map(|(name, series)| {
         let points = series.iter().map(|labels| point(name, labels, times.now, None)).collect();
         otlp_metric(name, "", name.ends_with("_total").then_some(times.start), points)
     });
-    let metrics = samples.chain(ends).collect();
+    request_of(resource, samples.chain(ends).collect())
+}
+
+/// A zero for each series of a page that is in `new`, of `times.now`; none when there is no such series.
+pub(super) fn beginnings(
+    resource: &Resource,
+    page: &Page<'_>,
+    new: &Series,
+    times: Times,
+) -> Option<ExportMetricsServiceRequest> {
+    let zeros = new.0.iter().filter_map(|(name, series)| {
+        let metric = page.0.get(name.as_str())?;
+        let points = series.iter().map(|labels| point(name, labels, times.now, Some(0.0))).collect();
+        Some(otlp_metric(name, metric.help, metric.counts_since(times), points))
+    });
+    let zeros: Vec<_> = zeros.collect();
+    (!zeros.is_empty()).then(|| request_of(resource, zeros))
+}
+
+fn request_of(resource: &Resource, metrics: Vec<Metric>) -> ExportMetricsServiceRequest {
     let scope = ScopeMetrics { metrics, ..ScopeMetrics::default() };
     let resource = ResourceMetrics {
         resource: Some(resource.clone()),
@@ -86,6 +117,13 @@ pub(super) fn request(
         ..ResourceMetrics::default()
     };
     ExportMetricsServiceRequest { resource_metrics: vec![resource] }
+}
+
+impl page::Metric<'_> {
+    /// For what is sent as a counter, since when it counts.
+    fn counts_since(&self, times: Times) -> Option<u64> {
+        (self.kind == Kind::Counter).then_some(times.start)
+    }
 }
 
 /// The resource that becomes the labels `job` and `instance`.

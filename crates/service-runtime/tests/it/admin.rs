@@ -92,7 +92,7 @@ async fn a_process_serves_its_metrics_and_is_not_ready_while_it_drains() {
     assert_eq!(content_type, "application/openmetrics-text; version=1.0.0; charset=utf-8");
     let text = answer.text().await.unwrap();
     for start in [
-        "build_info{name=\"process\",version=\"0.0.0\",commit=\"",
+        "build_info{name=\"process\",version=\"0.1.0\",commit=\"",
         "process_cpu_seconds_total ",
         "process_resident_memory_bytes ",
         "process_open_fds ",

@@ -254,3 +254,90 @@ async fn what_is_not_done_within_the_drain_time_is_cut_off_and_counted() {
     assert_eq!(server.stop().await, Drained { abandoned: 1 });
     assert!(request.await.unwrap().is_err(), "a request that was cut off must not look answered");
 }
+
+/// An HTTP/2 connection that is open and asks for nothing; its end is the server's doing.
+async fn idle_http2(server: &Server) -> TcpStream {
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    // The preface, empty settings, and no more.
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+    stream
+}
+
+async fn is_closed(stream: &mut TcpStream) {
+    let closed = timeout(FAILSAFE, stream.read_to_end(&mut Vec::new())).await;
+    assert!(closed.is_ok(), "still open after {FAILSAFE:?}");
+}
+
+#[tokio::test]
+async fn an_idle_http2_connection_is_ended() {
+    let max_connection_idle = Duration::from_millis(100);
+    let server = Server::start(HttpServerConfig { max_connection_idle, ..HttpServerConfig::default() }).await;
+    is_closed(&mut idle_http2(&server).await).await;
+    let client = Client::http2();
+    for _ in 0..3 {
+        let answer = client.clone().post(server.url(), "again".to_owned()).await.unwrap();
+        assert_eq!(answer.text, "answer to again", "its sender connects anew");
+        tokio::time::sleep(2 * max_connection_idle).await;
+    }
+    assert_eq!(server.stop().await, Drained { abandoned: 0 });
+}
+
+#[tokio::test]
+async fn an_old_http2_connection_is_ended_and_what_is_in_hand_on_it_is_answered() {
+    let max_connection_age = Duration::from_millis(300);
+    let server = Server::start(HttpServerConfig { max_connection_age, ..HttpServerConfig::default() }).await;
+    server.gate.send_replace(false);
+    let request = tokio::spawn(Client::http2().post(server.url(), "long".to_owned()));
+    server.wait_for_begun(1).await;
+    tokio::time::sleep(2 * max_connection_age).await;
+    server.gate.send_replace(true);
+    assert_eq!(request.await.unwrap().unwrap().text, "answer to long");
+    assert_eq!(server.stop().await, Drained { abandoned: 0 });
+}
+
+#[tokio::test]
+async fn when_all_connections_are_taken_the_idlest_makes_room() {
+    let max_connections = NonZeroUsize::new(4).unwrap();
+    let max_connections_per_peer = Some(max_connections);
+    let config =
+        HttpServerConfig { max_connections, max_connections_per_peer, ..HttpServerConfig::default() };
+    let server = Server::start(config).await;
+    let mut idle = Vec::new();
+    for _ in 0..4 {
+        idle.push(idle_http2(&server).await);
+    }
+    let answer = timeout(FAILSAFE, Client::http1().post(server.url(), "new".to_owned()));
+    assert_eq!(answer.await.expect("a slot is freed").unwrap().text, "answer to new");
+    is_closed(&mut idle[0]).await;
+    drop(idle);
+    assert_eq!(server.stop().await, Drained { abandoned: 0 });
+}
+
+#[tokio::test]
+async fn a_connection_with_a_request_in_hand_is_not_idle() {
+    let max_connections = NonZeroUsize::MIN;
+    let max_connection_idle = Duration::from_millis(50);
+    let config = HttpServerConfig { max_connections, max_connection_idle, ..HttpServerConfig::default() };
+    let server = Server::start(config).await;
+    server.gate.send_replace(false);
+    let first = tokio::spawn(Client::http2().post(server.url(), "first".to_owned()));
+    server.wait_for_begun(1).await;
+    let second = tokio::spawn(Client::http1().post(server.url(), "second".to_owned()));
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    server.gate.send_replace(true);
+    assert_eq!(first.await.unwrap().unwrap().text, "answer to first");
+    assert_eq!(second.await.unwrap().unwrap().text, "answer to second");
+    assert_eq!(server.stop().await, Drained { abandoned: 0 });
+}
+
+#[tokio::test]
+async fn an_address_has_no_more_connections_than_it_may() {
+    let max_connections_per_peer = NonZeroUsize::new(2);
+    let server =
+        Server::start(HttpServerConfig { max_connections_per_peer, ..HttpServerConfig::default() }).await;
+    let idle = [idle_http2(&server).await, idle_http2(&server).await];
+    let refused = Client::http1().post(server.url(), "third".to_owned());
+    assert!(timeout(FAILSAFE, refused).await.expect("it is closed at once").is_err());
+    drop(idle);
+    assert_eq!(server.stop().await, Drained { abandoned: 0 });
+}

@@ -5,7 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicU16, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use axum::{Router, body::Bytes, extract::State, http::HeaderMap, http::StatusCode, routing::post};
@@ -60,16 +60,52 @@ impl Endpoint {
         self.status.store(status, Ordering::Relaxed);
     }
 
-    /// The lines of every request so far.
+    /// The lines of every push so far, without the zeros before it.
     fn pushes(&self) -> Vec<Vec<String>> {
-        self.received.borrow().iter().map(lines).collect()
+        self.received.borrow().iter().filter(|request| is_whole(request)).map(lines).collect()
     }
 
-    /// Waits for this many requests.
+    /// Every request of zeros so far: their lines, and their time in milliseconds.
+    fn zeros(&self) -> Vec<(Vec<String>, u64)> {
+        let received = self.received.borrow();
+        received
+            .iter()
+            .filter(|request| !is_whole(request))
+            .map(|zeros| (lines(zeros), time_of(zeros)))
+            .collect()
+    }
+
+    /// The times of pushes so far in milliseconds.
+    fn times(&self) -> Vec<u64> {
+        self.received.borrow().iter().filter(|request| is_whole(request)).map(time_of).collect()
+    }
+
+    /// Waits for this many pushes.
     async fn wait_for(&mut self, count: usize) {
-        let wait = self.received.wait_for(|received| received.len() >= count);
+        let is_there =
+            |received: &Vec<_>| received.iter().filter(|request| is_whole(request)).count() >= count;
+        let wait = self.received.wait_for(is_there);
         tokio::time::timeout(FAILSAFE, wait).await.expect("pushes come").unwrap();
     }
+
+    /// Waits for this many requests of whatever kind.
+    async fn wait_for_requests(&mut self, count: usize) {
+        let wait = self.received.wait_for(|received| received.len() >= count);
+        tokio::time::timeout(FAILSAFE, wait).await.expect("requests come").unwrap();
+    }
+}
+
+/// Whether a request is more than zeros: the time of the last push never is one of them.
+fn is_whole(request: &ExportMetricsServiceRequest) -> bool {
+    points(request).iter().any(|(name, ..)| *name == "telemetry_last_push_timestamp_seconds")
+}
+
+/// The one time of a request's points, in milliseconds.
+fn time_of(request: &ExportMetricsServiceRequest) -> u64 {
+    let times: Vec<_> =
+        points(request).iter().map(|(_, _, point)| point.time_unix_nano / 1_000_000).collect();
+    assert!(times.iter().all(|time| *time == times[0]), "one request, one time: {times:?}");
+    times[0]
 }
 
 async fn take(
@@ -186,7 +222,8 @@ async fn a_push_tells_every_sample_of_the_page_by_its_own_name() {
     .map(str::to_owned);
     assert_eq!(sorted(endpoint.pushes().remove(0)), sorted(expected.to_vec()));
     let received = endpoint.received.borrow();
-    let resource = received[0].resource_metrics[0].resource.as_ref().unwrap();
+    assert!(!is_whole(&received[0]) && is_whole(&received[1]));
+    let resource = received[1].resource_metrics[0].resource.as_ref().unwrap();
     let attributes: Vec<_> = resource.attributes.iter().map(text_of).collect();
     assert_eq!(attributes, [("service.name", "edge-forwarder"), ("service.instance.id", "a:1")]);
 }
@@ -199,13 +236,72 @@ async fn times_grow_by_what_a_store_can_tell_apart() {
         telemetry.push().await.unwrap();
     }
     let received = endpoint.received.borrow();
-    let time = |request: &ExportMetricsServiceRequest| {
-        let times: Vec<_> =
-            points(request).iter().map(|(_, _, point)| point.time_unix_nano / 1_000_000).collect();
-        assert!(times.iter().all(|time| *time == times[0]), "one push, one time: {times:?}");
-        times[0]
+    assert_eq!(received.len(), 21, "the zeros, and the pushes");
+    assert!(received.is_sorted_by(|earlier, later| time_of(earlier) < time_of(later)));
+}
+
+#[tokio::test]
+async fn what_counts_begins_with_a_zero_of_the_time_when_it_was_zero() {
+    let (endpoint, runtime) = (Endpoint::start().await, Runtime::detached());
+    let before = now_in_milliseconds();
+    let mut telemetry = telemetry(&endpoint, &runtime);
+    let started = before..=now_in_milliseconds() + 1;
+    let (counts, waits) =
+        (Family::<[(&'static str, &'static str); 1], Counter>::default(), Histogram::new([1.0]));
+    runtime.register_metrics(|registry| {
+        registry.register("orders", "Orders", counts.clone());
+        registry.register("wait_seconds", "Waiting", waits.clone());
+        registry.register("queue", "Queue", Gauge::<i64>::default());
+    });
+    let of_ours = |lines: &[String]| -> Vec<String> {
+        let is_ours = |line: &&String| ["orders", "wait", "queue"].iter().any(|name| line.contains(name));
+        sorted(lines.iter().filter(is_ours).cloned().collect())
     };
-    assert!(received.is_sorted_by(|earlier, later| time(earlier) < time(later)));
+    counts.get_or_create(&[("kind", "a")]).inc_by(5);
+    waits.observe(2.5);
+    // However late the first push is taken.
+    endpoint.answer(503);
+    telemetry.push().await.unwrap_err();
+    telemetry.push().await.unwrap_err();
+    assert_eq!(endpoint.pushes(), [[""; 0]; 0], "what has no zero yet is not told");
+    endpoint.answer(200);
+    telemetry.push().await.unwrap();
+    let zeros = endpoint.zeros();
+    let expected = [
+        "counter orders_total{kind=a} 0",
+        "gauge wait_seconds_bucket{le=+Inf} 0",
+        "gauge wait_seconds_bucket{le=1.0} 0",
+        "gauge wait_seconds_count{} 0",
+        "gauge wait_seconds_sum{} 0",
+    ];
+    assert_eq!(of_ours(&zeros[2].0), expected);
+    assert_eq!(zeros.iter().map(|(_, time)| time).collect::<Vec<_>>(), [&zeros[0].1; 3]);
+    assert!(started.contains(&zeros[0].1), "{} is not within {started:?}", zeros[0].1);
+    telemetry.push().await.unwrap();
+    assert_eq!(endpoint.zeros().len(), 3, "nothing is new");
+
+    // What comes later was 0 at the push before, also when it was there already and had gone.
+    counts.get_or_create(&[("kind", "b")]).inc_by(7);
+    counts.remove(&[("kind", "a")]);
+    telemetry.push().await.unwrap();
+    counts.get_or_create(&[("kind", "a")]).inc_by(2);
+    // A store that has something newer refuses zeros. The push goes on.
+    endpoint.answer(400);
+    telemetry.push().await.unwrap_err();
+    endpoint.answer(200);
+    telemetry.push().await.unwrap();
+    let (zeros, times) = (endpoint.zeros(), endpoint.times());
+    let later: Vec<_> = zeros[3..].iter().map(|(lines, time)| (of_ours(lines), *time)).collect();
+    assert_eq!(later[0], (vec!["counter orders_total{kind=b} 0".to_owned()], times[1] + 1));
+    assert_eq!(later[1], (vec!["counter orders_total{kind=a} 0".to_owned()], times[2] + 1));
+    assert_eq!(later.len(), 2, "what is refused is not sent again");
+    let last = endpoint.pushes().pop().unwrap();
+    assert_eq!(of_ours(&last)[..2], ["counter orders_total{kind=a} 2", "counter orders_total{kind=b} 7"]);
+}
+
+fn now_in_milliseconds() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    u64::try_from(since_epoch.as_millis()).unwrap()
 }
 
 #[tokio::test]
@@ -279,7 +375,7 @@ async fn an_outage_is_logged_when_it_begins_and_when_it_is_over() {
     let begun = process.wait_for("own metrics are not taken");
     assert_eq!((&begun["level"], &begun["endpoint"]), (&"WARN".into(), &endpoint.url.as_str().into()));
     assert_eq!(begun["error"], "answered with 503 Service Unavailable: no, not now");
-    endpoint.wait_for(3).await;
+    endpoint.wait_for_requests(3).await;
     endpoint.answer(200);
     let over = process.wait_for("own metrics are taken again");
     assert_eq!(over["level"], "INFO");
@@ -334,7 +430,7 @@ async fn an_endpoint_that_never_answers_does_not_disturb_the_process() {
     let mut process = pushing(&url, &[]);
     let admin = process.admin_url();
     let late = process.wait_for("own metrics are not taken");
-    assert_eq!(late["error"], "no answer before the next push was due");
+    assert_eq!(late["error"], "no answer in time");
     let answer = reqwest::get(format!("{admin}/readyz")).await.unwrap();
     assert!(answer.status().is_success());
 }

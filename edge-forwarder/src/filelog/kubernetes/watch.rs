@@ -29,7 +29,7 @@ const KUBEADM_CONFIG: &str = "kubeadm-config";
 /// The code of an answer that something is too old to go on from.
 const EXPIRED: u16 = 410;
 
-/// Watches until it is stopped; `changed` is called when logs may be read that were not, or the other way round.
+/// What watches until it is stopped; `changed` is called when logs may be read that were not, or the other way round.
 ///
 /// # Errors
 /// Nothing says where the API is. That it does not answer is none: then `condition` is degraded, and what is known stays.
@@ -39,7 +39,7 @@ pub(crate) async fn watch(
     condition: Condition,
     changed: impl Fn() + Send + 'static,
     stopped: CancellationToken,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
     let client = client(config).await?;
     let patterns = config.labels.iter().map(|text| pattern(text).map_err(anyhow::Error::msg));
     let rules = LabelRules {
@@ -98,8 +98,9 @@ pub(crate) async fn watch(
             }
         }
     };
-    tokio::spawn(async move { stopped.run_until_cancelled(watching).await });
-    Ok(())
+    Ok(async move {
+        stopped.run_until_cancelled(watching).await;
+    })
 }
 
 async fn client(config: &KubernetesConfig) -> anyhow::Result<Client> {

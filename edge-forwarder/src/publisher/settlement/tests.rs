@@ -30,7 +30,9 @@ fn with_settlement(spare: usize, check: impl FnOnce(&mut Settlement<'_>, &Bytes)
     // The publisher's tasks are not needed here, and end with this.
     let executor = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let _entered = executor.enter();
-    let publisher = Publisher::start(&config.publisher, Backlogs::none(), &budget, &metrics).unwrap();
+    let publisher =
+        Publisher::start(&config.publisher, Backlogs::none(), &budget, &metrics, &Runtime::detached())
+            .unwrap();
     let mut reservation = budget.reservation();
     reservation.grow(request.len()).unwrap();
     let shared = &publisher.shared;

@@ -16,7 +16,9 @@ fn receiver() -> Receiver {
     settings.finish().unwrap();
     let budget = MemoryBudget::new(config.memory_max_bytes);
     let metrics = Runtime::detached().register_metrics(|registry| Metrics::register(registry, &budget));
-    let publisher = Publisher::start(&config.publisher, Backlogs::none(), &budget, &metrics).unwrap();
+    let publisher =
+        Publisher::start(&config.publisher, Backlogs::none(), &budget, &metrics, &Runtime::detached())
+            .unwrap();
     Receiver::new(config.receivers, budget, publisher, metrics)
 }
 

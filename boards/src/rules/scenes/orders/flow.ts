@@ -59,7 +59,7 @@ const later = (time: string, by: number) => clock(seconds(time) + by);
 
 /** The same, so many seconds later. */
 const delayed = (plan: Plan, by: number): Plan => [
-  be(0, clock(by)),
+  ...(by === 0 ? [] : [be(0, clock(by))]),
   ...plan.map((piece) => (piece.until === undefined ? piece : { ...piece, until: later(piece.until, by) })),
 ];
 
@@ -78,7 +78,8 @@ function seen({ perSecond, traffic, loss }: Flow, point: number, delay = 0): Pla
   if (loss !== undefined && FIRST_MISSING[loss.fault] <= point) {
     return changed(perSecond, perSecond * (1 - loss.share), loss, delay);
   }
-  return delay === 0 ? (traffic ?? [grow(perSecond)]) : delayed(traffic ?? [grow(perSecond)], delay);
+  // What comes evenly came before the scene began, too.
+  return traffic === undefined ? [grow(perSecond)] : delayed(traffic, delay);
 }
 
 /** What a fault takes. */
@@ -186,15 +187,28 @@ function judged(flow: Flow, life: Life): Series[] {
   ];
 }
 
-/** The six points of a market, as the reconciler counts them. */
-export const points = (flow: Flow): Series[] =>
-  POINTS.flatMap((point, index) =>
-    halves(series('hub-consumer', { market: flow.market, restaurant: `${flow.market}-r1` }), 'partition', ['0', '1'])(
-      'order_points_total',
-      seen(flow, index + 1, TO_DECISION),
-      { point },
+/** What only the board asks for: the six points, the residual, and what stays green by construction. */
+export function shown(flow: Flow): Series[] {
+  const { market, loss, perSecond } = flow;
+  const of = (job: string, labels: Labels = {}) => series(job, { market, ...labels });
+  const group = { group: `restaurant-service.${market}`, topic: `orders.${market}` };
+  const reconciled = of('hub-consumer', { restaurant: `${market}-r1` });
+  return [
+    ...POINTS.flatMap((point, index) =>
+      halves(reconciled, 'partition', ['0', '1'])('order_points_total', seen(flow, index + 1, TO_DECISION), { point }),
     ),
-  );
+    of('hub-consumer')('order_conservation_residual', taken(flow, undefined, TO_DECISION)),
+    of('gateway')('gateway_requests_total', [grow(perSecond)], { route: '/orders', status_code: '201' }),
+    series('order-service', {})('service_cpu_utilization_ratio', [be(0.3)]),
+    of('order-broker')('broker_pending_messages', [be(0)], group),
+    of('order-broker')('broker_delivered_total', seen(flow, 4), { ...group, client: 'restaurant-service-1' }),
+    of('order-service')(
+      'order_producer_confirmed_total',
+      loss?.fault === 'lost-before-broker' ? changed(perSecond, perSecond * (1 - loss.share), loss) : [grow(perSecond)],
+      { topic: group.topic },
+    ),
+  ];
+}
 
 /** Markets, with one reconciler for all of them. The watermark follows the time, a few seconds behind. */
 export function flows(markets: Flow[], life: Life = {}, watermark: Plan = [be(0, '5s'), grow(1)]): Series[] {

@@ -124,7 +124,8 @@ impl Scene {
         let runtime = Runtime::detached();
         let metrics = runtime.register_metrics(|registry| Metrics::register(registry, &budget));
         let backlogs = Backlogs::open(&config.spool, config.publisher.max_frame_bytes(), &metrics).unwrap();
-        let publisher = Publisher::start(&config.publisher, backlogs, &budget, &metrics).unwrap();
+        let publisher =
+            Publisher::start(&config.publisher, backlogs, &budget, &metrics, &Runtime::detached()).unwrap();
         Edge { publisher, runtime, budget }
     }
 
