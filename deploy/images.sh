@@ -5,8 +5,9 @@ cd "$(dirname "$0")/.."
 . deploy/tools.sh
 need_docker
 tag=${TAG:-0.1.0}
+commit=$(git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 for target in edge-forwarder hub-consumer mock-service; do
   echo "==> image eventline/$target:$tag"
   # An image with attestations cannot be loaded into kind.
-  docker build --provenance=false --file deploy/Dockerfile --target "$target" --tag "eventline/$target:$tag" .
+  docker build --provenance=false --build-arg "COMMIT=$commit" --file deploy/Dockerfile --target "$target" --tag "eventline/$target:$tag" .
 done

@@ -4,6 +4,7 @@
 //! manifest has to do with another. [`faults`] breaks what was rendered on purpose: a gate that lets one pass is broken itself.
 //! What is upstream is not rendered here; its charts are not on this machine.
 
+mod clickhouse;
 mod faults;
 mod generated;
 mod helmfile;
@@ -30,6 +31,8 @@ pub(crate) struct Tools {
     helm: PathBuf,
     kubeconform: PathBuf,
     openapi: PathBuf,
+    /// ClickHouse's library, where there is one for this machine.
+    clickhouse: Option<PathBuf>,
 }
 
 /// The environments that `deploy/helmfile.yaml` has; `default` is `local`.
@@ -66,6 +69,7 @@ pub(crate) fn check(steps: &mut Steps) -> Result<()> {
                 environment.releases.len()
             );
         }
+        problems.extend(clickhouse::check(steps.root(), &tools)?);
         problems.extend(faults::escaped(steps.root(), &tools, &schemas)?);
         if problems.is_empty() {
             return Ok(());
@@ -90,7 +94,12 @@ fn tools(steps: &Steps) -> Result<Tools> {
     let path = |name: &str| {
         paths.get(name).map(PathBuf::from).with_context(|| format!("devstack does not say {name}"))
     };
-    Ok(Tools { helm: path("HELM")?, kubeconform: path("KUBECONFORM")?, openapi: path("KUBERNETES_OPENAPI")? })
+    Ok(Tools {
+        helm: path("HELM")?,
+        kubeconform: path("KUBECONFORM")?,
+        openapi: path("KUBERNETES_OPENAPI")?,
+        clickhouse: path("CLICKHOUSE_LIBRARY").ok(),
+    })
 }
 
 /// The charts of this repository, the library left out.

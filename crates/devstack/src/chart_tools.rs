@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::go::{self, Module};
-use crate::{Cache, Error, Progress, Result, checksum};
+use crate::{Cache, Error, Progress, Result, checksum, clickhouse};
 
 const HELM: Module = Module {
     name: "helm",
@@ -40,6 +40,8 @@ pub struct ChartTools {
     pub kubeconform: PathBuf,
     /// The API's description (OpenAPI 2, JSON), of which those schemas are made.
     pub openapi: PathBuf,
+    /// ClickHouse's library, which reads the configuration of its chart; none where there is no package of it.
+    pub clickhouse: Option<PathBuf>,
 }
 
 impl ChartTools {
@@ -51,7 +53,14 @@ impl ChartTools {
         let openapi = openapi(cache, progress)?;
         let kubeconform = KUBECONFORM.fetch(cache, progress)?.join("kubeconform");
         let helm = HELM.fetch(cache, progress)?.join("helm");
-        Ok(Self { helm, kubeconform, openapi })
+        let task = progress.task("clickhouse");
+        let clickhouse = match clickhouse::Package::fetch(cache, &task) {
+            Ok(package) => Some(package.library()),
+            Err(Error::Platform { .. }) => None,
+            Err(error) => return Err(error),
+        };
+        task.done("there");
+        Ok(Self { helm, kubeconform, openapi, clickhouse })
     }
 }
 

@@ -121,6 +121,9 @@ fn run(what: What) -> Result<ExitCode> {
             say(&format!("HELM={}", tools.helm.display()));
             say(&format!("KUBECONFORM={}", tools.kubeconform.display()));
             say(&format!("KUBERNETES_OPENAPI={}", tools.openapi.display()));
+            if let Some(library) = tools.clickhouse {
+                say(&format!("CLICKHOUSE_LIBRARY={}", library.display()));
+            }
         }
         What::Fetch { parts, for_tests, verify } => {
             let work = if verify { devstack::verify } else { devstack::fetch };
