@@ -26,10 +26,15 @@ export interface RuleFile {
   groups: { name: string; rules: Rule[] }[];
 }
 
-/** The generated rules, by file name. */
-export function ruleFiles(): Record<string, RuleFile> {
+/** Rules of what every installation has. */
+export const EVERYWHERE = ['menu.yaml', 'pipeline.yaml'];
+/** Rules of the order flow, which are loaded only where it runs. */
+export const OF_ORDERS = ['orders.yaml'];
+
+/** The generated rules, by file name: all of them, or those that are named. */
+export function ruleFiles(only?: string[]): Record<string, RuleFile> {
   const folder = join(ROOT, 'dashboards', 'rules');
-  const names = readdirSync(folder).filter((name) => name.endsWith('.yaml'));
+  const names = readdirSync(folder).filter((name) => name.endsWith('.yaml') && (only?.includes(name) ?? true));
   return Object.fromEntries(names.map((name) => [name, parse(readFileSync(join(folder, name), 'utf8')) as RuleFile]));
 }
 
@@ -43,18 +48,20 @@ export interface Outcome {
 }
 
 /** Runs one scene, at the interval of its samples or at a longer one. */
-export async function play(scene: Scene, rules: Record<string, RuleFile>, evaluated?: '1m'): Promise<Outcome> {
+export function play(scene: Scene, rules: Record<string, RuleFile>, evaluated?: '1m'): Promise<Outcome> {
+  const groups = Object.values(rules).flatMap((file) => file.groups.map(({ name }) => name));
+  const said = rulesOf(rules).flatMap(({ alert, annotations }) => (alert ? [[alert, annotations ?? {}] as const] : []));
+  return check(rules, (paths) => unitTest(scene, paths, groups, Object.fromEntries(said) as Annotations, evaluated));
+}
+
+/** Runs a unit test, which is made with the paths of the rules' files. */
+export async function check(rules: Record<string, RuleFile>, made: (paths: string[]) => string): Promise<Outcome> {
   const folder = mkdtempSync(join(tmpdir(), 'scene-'));
   try {
     const files = Object.entries(rules).map(([name, file]) => [join(folder, name), JSON.stringify(file)] as const);
     files.forEach(([path, text]) => writeFileSync(path, text));
-    const groups = Object.values(rules).flatMap((file) => file.groups.map(({ name }) => name));
-    const said = rulesOf(rules).flatMap(({ alert, annotations }) =>
-      alert ? [[alert, annotations ?? {}] as const] : [],
-    );
     const test = join(folder, 'scene.json');
-    const paths = files.map(([path]) => path);
-    writeFileSync(test, unitTest(scene, paths, groups, Object.fromEntries(said) as Annotations, evaluated));
+    writeFileSync(test, made(files.map(([path]) => path)));
     return await run(['test', 'rules', test]);
   } finally {
     rmSync(folder, { recursive: true });

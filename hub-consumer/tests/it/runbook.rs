@@ -139,6 +139,26 @@ fn every_hub_command_of_an_alert_is_one_that_the_hub_takes() {
     }
 }
 
+/// What an alert's labels would be put in for.
+const LABELS: [(&str, &str); 3] = [("SERVICE", "menu-api"), ("MARKET", "at"), ("ORDER_ID", "at-1")];
+
+#[tokio::test]
+async fn every_statement_of_an_alert_is_one_that_the_schema_answers() {
+    let database = Database::migrated().await;
+    let url = database.config.http.url().to_string();
+    let statements: Vec<_> =
+        commands(parts().1).filter(|command| command.starts_with("curl -sS \"$CLICKHOUSE_URL\"")).collect();
+    assert!(statements.len() > 15, "{statements:?}");
+    for command in statements {
+        let mut shell = shell(command);
+        shell.envs(LABELS).envs([("CLICKHOUSE_URL", &url), ("DATABASE", &database.config.database)]);
+        let output = tokio::task::spawn_blocking(move || shell.output().unwrap()).await.unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && !text.contains("DB::Exception"), "{command}\n{text}");
+    }
+    database.drop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_command_of_the_runbook_does_what_it_says() {
     let situation = |heading| -> Option<LocalBoxFuture<'static, ()>> {
