@@ -55,7 +55,7 @@ impl Recorded {
     ) {
         let number = self.rows.len();
         self.rows.push(serde_json::json!({
-            "Timestamp": self.now - own_ago,
+            "Timestamp": (self.now - own_ago).to_string(),
             "ServiceName": service,
             "EventName": event,
             "LogAttributes": attributes,
@@ -97,7 +97,10 @@ fn reconcile(database: &Database, args: &[&str]) -> Output {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("hub.yaml");
     let (url, name) = (database.config.http.url(), &database.config.database);
-    std::fs::write(&path, format!("clickhouse: {{url: '{url}', database: {name}}}\n")).unwrap();
+    let yaml = format!(
+        "kafka: {{brokers: ['127.0.0.1:9']}}\nclickhouse: {{url: '{url}', database: {name}}}\nsignals: {{metrics: {{enabled: false}}}}\n"
+    );
+    std::fs::write(&path, yaml).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_hub-consumer"));
     command.args(["reconcile", "--config"]).arg(&path).args(args).output().unwrap()
 }
