@@ -18,7 +18,7 @@ pub struct Mimir {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Series {
     /// Label names to values, `__name__` among them.
-    pub labels: std::collections::BTreeMap<String, String>,
+    pub labels: BTreeMap<String, String>,
     /// Samples in order of time.
     pub samples: Vec<(i64, f64)>,
 }
@@ -29,9 +29,9 @@ pub struct Alert {
     /// `pending` or `firing`.
     pub state: String,
     /// Its labels, `alertname` among them.
-    pub labels: std::collections::BTreeMap<String, String>,
+    pub labels: BTreeMap<String, String>,
     /// What the rule says of it.
-    pub annotations: std::collections::BTreeMap<String, String>,
+    pub annotations: BTreeMap<String, String>,
 }
 
 impl Mimir {
