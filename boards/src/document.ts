@@ -9,6 +9,7 @@ const AUDIENCES: Record<Audience, string> = {
   business: 'Business',
   engineering: 'Technical',
   pipeline: 'Pipeline',
+  incident: 'Incident: paid orders',
 };
 
 function objective({ objective, unit }: Metric): string {

@@ -3,10 +3,12 @@ import { mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
 import { business, pipeline, serviceBoard, slo, storesBoard } from './boards/detail.ts';
+import { incident } from './boards/incident.ts';
 import { overview } from './boards/overview.ts';
 import { build } from './build/dashboard.ts';
 import { metricsPage } from './document.ts';
 import { MENU } from './rules/menu.ts';
+import { ORDER_RULES } from './rules/orders.ts';
 import { PIPELINE_RULES } from './rules/pipeline.ts';
 import { ruleFile } from './rules/write.ts';
 
@@ -23,9 +25,13 @@ function write(folder: string, files: Record<string, string>, ending: string): v
   }
 }
 
-const boards = [overview, slo, business, serviceBoard, pipeline, storesBoard].map(build);
+const boards = [overview, slo, business, serviceBoard, pipeline, storesBoard, incident].map(build);
 const json = boards.map((board) => [board.uid ?? '', `${JSON.stringify(board, null, 2)}\n`] as const);
 write(join(ROOT, 'dashboards'), Object.fromEntries(json), '.json');
-const rules = { menu: ruleFile(MENU, boards), pipeline: ruleFile(PIPELINE_RULES, boards) };
+const rules = {
+  menu: ruleFile(MENU, boards),
+  pipeline: ruleFile(PIPELINE_RULES, boards),
+  orders: ruleFile(ORDER_RULES, boards),
+};
 write(join(ROOT, 'dashboards', 'rules'), rules, '.yaml');
-writeFileSync(join(ROOT, 'docs', 'metrics.md'), metricsPage([...MENU, ...PIPELINE_RULES]));
+writeFileSync(join(ROOT, 'docs', 'metrics.md'), metricsPage([...MENU, ...PIPELINE_RULES, ...ORDER_RULES]));

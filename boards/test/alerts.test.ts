@@ -4,9 +4,9 @@ import { describe, test } from 'node:test';
 
 import { SCENES } from '../src/rules/scenes/index.ts';
 import { seconds } from '../src/rules/scenes/plan.ts';
-import { play, ruleFiles, rulesOf } from './promtool.ts';
+import { EVERYWHERE, play, ruleFiles, rulesOf } from './promtool.ts';
 
-const RULES = ruleFiles();
+const RULES = ruleFiles(EVERYWHERE);
 
 describe('scenes', { concurrency: 2 }, () => {
   for (const scene of SCENES) {

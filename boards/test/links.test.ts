@@ -113,7 +113,7 @@ describe('metrics that are asked for exist', () => {
 
   test('in documents', () => {
     const folder = join(ROOT, 'docs');
-    const files = ['README.md', 'ARCHITECTURE.md'].map((name) => join(ROOT, name));
+    const files = ['README.md', 'ARCHITECTURE.md', 'INCIDENT.md'].map((name) => join(ROOT, name));
     files.push(...readdirSync(folder).flatMap((name) => (name.endsWith('.md') ? [join(folder, name)] : [])));
     const checked = new Set<string>();
     for (const file of files) {
@@ -129,7 +129,7 @@ describe('metrics that are asked for exist', () => {
 
 /** What can only be a metric in code of a document. */
 const NAMES =
-  /\b(?:(?:edge|hub|telemetry)_[a-z]+_[a-z_]+|(?:menu|span|process)_[a-z_]+_(?:total|seconds|bytes)|(?:ready|degraded)_condition)\b/g;
+  /\b(?:(?:edge|hub|telemetry)_[a-z]+_[a-z_]+|(?:menu|span|process)_[a-z_]+_(?:total|seconds|bytes)|(?:ready|degraded)_condition|(?:orders?|broker|canary|gateway)_[a-z_]+_(?:total|seconds|messages|members|offset|residual))\b/g;
 
 /** A document may also speak of a histogram as a whole, or of all names that begin in a way. */
 const isKnown = (name: string, known: Set<string>) =>

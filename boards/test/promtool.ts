@@ -26,10 +26,15 @@ export interface RuleFile {
   groups: { name: string; rules: Rule[] }[];
 }
 
-/** The generated rules, by file name. */
-export function ruleFiles(): Record<string, RuleFile> {
+/** Rules of what every installation has. */
+export const EVERYWHERE = ['menu.yaml', 'pipeline.yaml'];
+/** Rules of the order flow, which are loaded only where it runs. */
+export const OF_ORDERS = ['orders.yaml'];
+
+/** The generated rules, by file name: all of them, or those that are named. */
+export function ruleFiles(only?: string[]): Record<string, RuleFile> {
   const folder = join(ROOT, 'dashboards', 'rules');
-  const names = readdirSync(folder).filter((name) => name.endsWith('.yaml'));
+  const names = readdirSync(folder).filter((name) => name.endsWith('.yaml') && (only?.includes(name) ?? true));
   return Object.fromEntries(names.map((name) => [name, parse(readFileSync(join(folder, name), 'utf8')) as RuleFile]));
 }
 

@@ -5,7 +5,7 @@
  */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { METRICS } from '../src/semantic/index.ts';
+import { METRICS_OF_EVERY_LINE as METRICS } from '../src/semantic/index.ts';
 import {
   alertRules,
   annotationQueries,
@@ -16,7 +16,7 @@ import {
   type PrometheusSource,
   type QueryContext,
 } from '../preview/query/index.ts';
-import { readBoards } from './lint/index.ts';
+import { boardsOfEveryLine, readBoards } from './lint/index.ts';
 import { calculate, type Chosen } from './stores/calculator.ts';
 import { answersOf, figuresOf, isEmpty, textsIn, type Answer } from './stores/figures.ts';
 import { METRIC_MUTATIONS, PANEL_MUTATIONS, mutatedPanel } from './stores/mutations.ts';
@@ -59,7 +59,7 @@ async function askAll(
   const problems: string[] = [];
   const asked = new Set<string>();
   const waiting: (() => Promise<void>)[] = [];
-  for (const board of readBoards()) {
+  for (const board of boardsOfEveryLine()) {
     const context = await contextFor(board);
     for (const panel of panelsOf(board).filter(isAsked)) {
       const queries = JSON.stringify([panel.title, panel.targets]);

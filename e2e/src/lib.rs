@@ -11,6 +11,7 @@ pub mod boards;
 pub mod clickhouse;
 pub mod drill;
 pub mod faults;
+pub mod incident;
 pub mod line;
 pub mod mimir;
 pub mod pages;

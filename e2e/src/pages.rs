@@ -26,6 +26,9 @@ pub const RULES: [(&str, &str); 2] = [
     ("pipeline.yaml", include_str!("../../dashboards/rules/pipeline.yaml")),
 ];
 
+/// The rules that watch the order flow. They are loaded only where it runs: elsewhere its absence would page for ever.
+pub const ORDER_RULES: &str = include_str!("../../dashboards/rules/orders.yaml");
+
 /// How much is kept: a demo that runs for days may page for as long.
 const KEPT: usize = 1000;
 

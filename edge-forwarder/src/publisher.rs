@@ -36,8 +36,8 @@ use bytes::Bytes;
 use kafka_client::{Delivery, Producer, ProducerConfig, SendError};
 use service_runtime::{CancellationToken, error_chain::ErrorChain};
 use telemetry_wire::Signal;
-use tokio::sync::OnceCell;
-use tokio_util::task::TaskTracker;
+use tokio::sync::{OnceCell, oneshot};
+use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
 use crate::{
     budget::{MemoryBudget, Reservation},
@@ -50,6 +50,7 @@ use drain::Drain;
 use route::{Closed, Route};
 use settlement::Settlement;
 use tail_mark::Outstanding;
+use unanswered::Again;
 
 mod backlog;
 mod dead_letter;
@@ -65,6 +66,7 @@ mod state;
 mod tail_mark;
 mod topic;
 mod trail;
+mod unanswered;
 
 pub(crate) use backlog::Backlog;
 pub use outcome::{Published, Unpublished};
@@ -116,6 +118,8 @@ struct Shared {
     drain: DrainConfig,
     readback: ReadBackConfig,
     settling: TaskTracker,
+    /// Without a spool: tasks that follow what the producer has of requests that were refused.
+    following: TaskTracker,
     /// Batches of tailed lines, which wait without an end until they are told to stop.
     tailing: TaskTracker,
     stop_tailing: CancellationToken,
@@ -192,6 +196,7 @@ impl Publisher {
                 settling: config.settling,
             },
             settling: TaskTracker::new(),
+            following: TaskTracker::new(),
             tailing: TaskTracker::new(),
             stop_tailing: CancellationToken::new(),
             outstanding: Arc::default(),
@@ -216,9 +221,41 @@ impl Publisher {
             return Err(Unpublished::Draining);
         }
         shared.metrics.count_taken(signal, items, batch.request.len());
+        if shared.routes[signal as usize].backlog.is_none() {
+            return self.publish_unspooled(batch).await;
+        }
         let settling = shared.settling.spawn(Arc::clone(shared).settle(batch));
         settling.await.unwrap_or_else(|failed| {
             tracing::error!(error = %failed, signal = signal.as_str(), "the task that settles a request failed");
+            Err(Unpublished::NotAcknowledged)
+        })
+    }
+
+    /// Without a spool: a request that comes again while the producer has its copy waits for that one, and one that the broker
+    /// is late with is followed to its end after its sender was told to come again.
+    async fn publish_unspooled(&self, batch: Batch) -> Result<Published, Unpublished> {
+        let shared = &self.shared;
+        let (signal, items, bytes) = (batch.signal, batch.items, batch.request.len());
+        let route = &shared.routes[signal as usize];
+        match route.unanswered.wait(&batch.request, shared.patience).await {
+            None | Some(Again::Failed) => {}
+            Some(Again::Published(published)) => {
+                shared.count_again(signal, items, bytes, &published);
+                return Ok(published);
+            }
+            Some(Again::StillWaiting) => {
+                let refusal = Unpublished::NotAcknowledged;
+                shared.metrics.count_refused_items(signal, refusal.reason(), items);
+                shared.metrics.count_settled_bytes(signal, bytes);
+                return Err(refusal);
+            }
+        }
+        let (answer, answered) = oneshot::channel();
+        // Until the sender is answered the end of the process waits for the task; after that not for ever.
+        let token = shared.settling.token();
+        shared.following.spawn(Arc::clone(shared).settle_and_follow(batch, answer, token));
+        answered.await.unwrap_or_else(|_| {
+            tracing::error!(signal = signal.as_str(), "the task that settles a request failed");
             Err(Unpublished::NotAcknowledged)
         })
     }
@@ -231,6 +268,14 @@ impl Publisher {
         shared.tailing.close();
         shared.stop_tailing.cancel();
         shared.tailing.wait().await;
+        shared.following.close();
+        if tokio::time::timeout(FLUSH_TIMEOUT, shared.following.wait()).await.is_err() {
+            let requests = shared.following.len();
+            tracing::info!(
+                requests,
+                "requests that were refused are with the producer; their senders have them too"
+            );
+        }
         shared.stop_draining.cancel();
         shared.draining.close();
         shared.draining.wait().await;
@@ -293,7 +338,8 @@ impl Shared {
         let topic = route.topic.obstacle(&self.producer);
         let letters = route.dead_letter_topic.obstacle_if_needed(&self.producer);
         let late = route.overdue.records();
-        let silent = (late > 0).then(|| format!("the broker is late for topic {}", route.topic.name()));
+        let is_late = late > 0 || route.unanswered.is_late();
+        let silent = is_late.then(|| format!("the broker is late for topic {}", route.topic.name()));
         [topic, letters, silent].into_iter().flatten().collect()
     }
 
@@ -333,14 +379,65 @@ impl Shared {
         let route = &self.routes[signal as usize];
         let mut settlement = Settlement::new(&self, route, received_at, reservation);
         let outcome = settlement.run(&request).await;
-        let settled = settlement.settled_items();
-        if let Err(unpublished) = &outcome {
+        self.count_settled(&settlement, &outcome, (items, request.len()), started);
+        outcome
+    }
+
+    /// The same without a spool. What the producer has when the sender is told to come again is followed to its report.
+    async fn settle_and_follow(
+        self: Arc<Self>,
+        batch: Batch,
+        answer: oneshot::Sender<Result<Published, Unpublished>>,
+        token: TaskTrackerToken,
+    ) {
+        let started = Instant::now();
+        let Batch { signal, request, items, received_at, reservation } = batch;
+        let route = &self.routes[signal as usize];
+        let mut settlement = Settlement::new(&self, route, received_at, reservation);
+        let outcome = settlement.run(&request).await;
+        self.count_settled(&settlement, &outcome, (items, request.len()), started);
+        match &outcome {
+            Ok(_) => route.unanswered.note_taken(),
+            Err(Unpublished::NotAcknowledged | Unpublished::QueueFull) => route.unanswered.note_refused(),
+            Err(_) => {}
+        }
+        let is_with_the_producer = outcome.is_err() && settlement.has_sent();
+        // Before the answer: the sender may be quick.
+        let followed = is_with_the_producer.then(|| route.unanswered.follow(&request));
+        // Nobody is there to be told when the sender has left.
+        let _ = answer.send(outcome);
+        drop(token);
+        if let Some(followed) = followed {
+            followed.end(settlement.follow().await);
+            route.unanswered.note_taken();
+        }
+    }
+
+    fn count_settled(
+        &self,
+        settlement: &Settlement<'_>,
+        outcome: &Result<Published, Unpublished>,
+        (items, bytes): (u64, usize),
+        started: Instant,
+    ) {
+        let signal = settlement.route.signal;
+        if let Err(unpublished) = outcome {
             // Whatever has no outcome of its own is the sender's again.
+            let settled = settlement.settled_items();
             self.metrics.count_refused_items(signal, unpublished.reason(), items.saturating_sub(settled));
         }
-        self.metrics.count_settled_bytes(signal, request.len());
+        self.metrics.count_settled_bytes(signal, bytes);
         self.metrics.observe_publish(signal, started.elapsed().as_secs_f64());
-        outcome
+    }
+
+    /// A request that came again is where its copy is.
+    fn count_again(&self, signal: Signal, items: u64, bytes: usize, published: &Published) {
+        let route = &self.routes[signal as usize];
+        let letters = published.dead_lettered.min(items);
+        self.count_resolved(route, true, Some("record_refused"), letters);
+        self.count_resolved(route, false, None, items - letters);
+        self.metrics.count_settled(signal, items);
+        self.metrics.count_settled_bytes(signal, bytes);
     }
 
     /// Items of a request, or of the backlog, are where they belong.

@@ -102,16 +102,28 @@ pub async fn migrate(
         // Every step is recorded by itself, and the lock of a process that is gone expires.
         anyhow::bail!("migration was interrupted; run it again to continue");
     };
-    let steps = applied.context("apply the schema")?.steps.len();
-    info!(steps, "schema is up to date");
+    print_applied(&applied.context("apply the schema")?, &clickhouse.database);
     if rebuild_rollups {
-        let rebuilding = migrator.rebuild_rollups(|parts| info!(parts, "parts that wait for their rollup"));
+        let rebuilding = migrator.rebuild_rollups(print_waiting);
         let Some(rebuilt) = runtime.shutdown().run_until_cancelled(rebuilding).await else {
             anyhow::bail!("interrupted; the server goes on by itself, and running it again waits for it");
         };
         rebuilt.context("rebuild rollups")?;
     }
     Ok(())
+}
+
+#[allow(clippy::print_stdout, reason = "what was done is the answer of the command")]
+fn print_applied(applied: &Plan, database: &str) {
+    for step in &applied.steps {
+        println!("applied migration {} ({})", step.version, step.name);
+    }
+    println!("the schema of database {database} is up to date");
+}
+
+#[allow(clippy::print_stdout, reason = "progress of a command that may take long")]
+fn print_waiting(parts: u64) {
+    println!("{parts} parts wait for their rollup");
 }
 
 #[allow(clippy::print_stdout, reason = "the answer to --dry-run is for a person or a file, not for the log")]

@@ -31,7 +31,11 @@ use self::{
     report::NAMED_RANGES,
     table::Table,
 };
-pub(crate) use self::{range::Span, report::Reading};
+pub(crate) use self::{
+    letters::{LetterPlace, redriven_letters},
+    range::Span,
+    report::Reading,
+};
 pub use self::{
     range::{AuditArgs, Position},
     report::{Finding, Partition, Report},

@@ -37,6 +37,8 @@ const MAX_DETAIL_BYTES: usize = 1024;
 /// How much of a value that does not fit is kept, in bytes; it has to fit in any topic. Also the most bytes of its
 /// original headers that are kept with it.
 pub const HEAD_BYTES: usize = 16 * 1024;
+/// Letters that one note of [`DeadLetter::write_redriven`] names.
+const MAX_NOTED_LETTERS: usize = 500;
 /// Longest key that a head keeps, in bytes.
 const MAX_HEAD_KEY_BYTES: usize = 1024;
 
@@ -57,6 +59,17 @@ pub struct DeadLetter {
     pub written: Pace,
     /// Of the log's lines about attempts that failed.
     pub failed: Pace,
+}
+
+/// Where a record was read.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// Its topic.
+    pub topic: &'a str,
+    /// The partition.
+    pub partition: i32,
+    /// The offset.
+    pub offset: i64,
 }
 
 /// One attempt failed; nothing is known to be in the topic.
@@ -101,16 +114,42 @@ impl DeadLetter {
         }
     }
 
+    /// Notes that these letters of a record, by partition and offset in the dead-letter topic, were sent again: it is stored, or
+    /// what was refused of it again has letters of its own.
+    ///
+    /// # Errors
+    /// The topic does not take it. The letters stay as they were, and the next redrive sends them again; what is stored it finds.
+    pub async fn write_redriven(&self, place: Place<'_>, letters: &[(i32, i64)]) -> anyhow::Result<()> {
+        let Place { topic, partition, offset } = place;
+        let letters: Vec<String> =
+            letters.iter().map(|(partition, offset)| format!("{partition}:{offset}")).collect();
+        for letters in letters.chunks(MAX_NOTED_LETTERS) {
+            let headers = [
+                (names::REDRIVEN, letters.join(",")),
+                (names::SOURCE_TOPIC, topic.to_owned()),
+                (names::SOURCE_PARTITION, partition.to_string()),
+                (names::SOURCE_OFFSET, offset.to_string()),
+            ];
+            let headers: Vec<(&str, &[u8])> =
+                headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
+            self.send(None, b"", &headers).await?;
+        }
+        Ok(())
+    }
+
     async fn attempt(&self, letter: &Letter<'_>) -> Result<(), WriteError> {
         let headers: Vec<(&str, &[u8])> =
             letter.headers.iter().map(|(name, value)| (name.as_ref(), value.as_ref())).collect();
-        let record = OutgoingRecord {
-            topic: &self.topic,
-            partition: None,
-            key: letter.key,
-            value: letter.value,
-            headers: &headers,
-        };
+        self.send(letter.key, letter.value, &headers).await
+    }
+
+    async fn send(
+        &self,
+        key: Option<&[u8]>,
+        value: &[u8],
+        headers: &[(&str, &[u8])],
+    ) -> Result<(), WriteError> {
+        let record = OutgoingRecord { topic: &self.topic, partition: None, key, value, headers };
         let delivery = self.producer.send(record).map_err(WriteError::Send)?;
         delivery.await.map_err(WriteError::Delivery)?;
         Ok(())

@@ -5,9 +5,14 @@
 //!             rules     kept beside it        delivery::pinned           totals     every interval
 //! ```
 //!
-//! - [`rules`] are read and checked once, at the start; [`plan`] makes numbers of their attributes and label sets.
-//! - While a record is decoded, [`watch`] notes the few attributes that rules look at, and the block's [`Tally`] adds up. Nothing
-//!   is allocated for a record, and records of resources that no rule is for cost one look at a number.
+//! - [`rules`] are read and checked once, at the start; [`plan`] makes numbers of their attributes and label sets, and collects
+//!   each [`question`] that they ask of an attribute, once.
+//! - While a log record or span is decoded, [`watch`] sees its attributes. Of those that rules look at, [`classes`] says which of
+//!   few kinds the value is of: values of one class get the same answers to all questions. The classes together are its
+//!   [`signature`].
+//! - The block's [`Tally`] works out once what a signature adds to which series, when the first one comes; later ones of the same
+//!   signature only add. Nothing is allocated for them, and attributes of resources that no rule is for ([`rule_sets`]) cost one
+//!   look at a flag.
 //! - A tally goes with its block's request, and is added to [`series`] when that request has settled the block.
 //! - [`push`] sends all totals at every interval; [`export`] writes them.
 //!
@@ -37,6 +42,7 @@
 //! What [`series`] states, once; what [`tally`] states, for each block; and one copy of the series while they are pushed, some
 //! 400 bytes and 16 × buckets bytes for each.
 
+mod classes;
 pub(crate) mod config;
 mod export;
 pub(crate) mod item;
@@ -44,9 +50,12 @@ mod keys;
 pub mod metrics;
 mod plan;
 mod push;
+mod question;
+mod rule_sets;
 pub mod rules;
 mod scalar;
 mod series;
+mod signature;
 mod tally;
 pub(crate) mod watch;
 

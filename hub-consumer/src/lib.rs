@@ -35,6 +35,7 @@ pub mod metrics;
 pub mod mimir;
 pub mod offsets;
 pub mod pipeline;
+pub mod reconcile;
 pub mod redrive;
 pub mod replay;
 mod resend;

@@ -11,6 +11,7 @@ use hub_consumer::{
     heap,
     lag::{self, command::LagArgs},
     menu::{self, MenuArgs},
+    reconcile::{self, ReconcileArgs},
     redrive::{self, RedriveArgs},
     replay::{self, ReplayArgs},
     seek::{self, SeekArgs},
@@ -62,6 +63,9 @@ enum Command {
     /// Count that every committed record of logs and traces is stored or dead-lettered, once. Exits with 0 when all is, with
     /// 1 when records are missing or doubled, with 2 when that cannot be known.
     Audit(AuditArgs),
+    /// Say of every charged order of the order flow whether its restaurant has it, from the stored events, and push what became of
+    /// them; until told to stop.
+    Reconcile(ReconcileArgs),
 }
 
 fn main() -> ExitCode {
@@ -103,6 +107,12 @@ fn main() -> ExitCode {
         }
         Command::Audit(args) => {
             judged(&args.run, async |config, runtime| audit::run(config, runtime, &args).await)
+        }
+        Command::Reconcile(args) => {
+            let run = args.run.clone();
+            service_runtime::run_once(&SERVICE, &run, HubConfig::read, async |config, runtime| {
+                reconcile::run(config, runtime, &args).await
+            })
         }
     }
 }

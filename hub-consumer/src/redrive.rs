@@ -1,9 +1,11 @@
 //! `hub-consumer redrive`: sends dead letters through the pipeline again, once what was wrong is mended.
 //!
 //! A letter is stored as the record it was, under its old place in the topic: what is there already is found and not stored
-//! twice, and an audit counts the record as stored. A sample that Mimir has it takes again without a word. What fails again becomes a new letter with a count of its attempts, and of
-//! several letters of one record the latest speaks. A run ends at the letters that there were at its beginning, so a record
-//! that can never be stored comes back once for each run, and not at all after `--max-attempts`.
+//! twice, and an audit counts the record as stored. A sample that Mimir has it takes again without a word. What fails again
+//! becomes a new letter with a count of its attempts. Then a note in the dead-letter topic says that the old letters were sent
+//! ([`crate::dead_letter::DeadLetter::write_redriven`]): no later run sends them, and no audit takes them for an excuse.
+//! A run ends at the letters that there were at its beginning, so a record that can never be stored comes back once for each
+//! run, and not at all after `--max-attempts`. Killed before the note, it sends them once more, and finds what is stored.
 //!
 //! Of logs and traces it works under the lock of [`crate::replay`], as a lease of every insert.
 //!
@@ -22,9 +24,10 @@ use telemetry_wire::Signal;
 use self::letters::{Letter, Letters};
 use crate::{
     app::Hub,
-    audit::{Outcome, Position},
+    audit::{LetterPlace, Outcome, Position},
     clickhouse::client::Client,
     config::{HubConfig, SignalConfig},
+    dead_letter::Place,
     decode::{LogRows, SpanRows},
     intent::Insertion,
     lease::{BootTime, Lease},
@@ -89,7 +92,7 @@ pub struct Fates {
     pub failed: u64,
     /// Those of which the letter has only the head, and that have left the topic.
     pub gone: u64,
-    /// Those that have come back too often, and were not tried.
+    /// Those that have come back too often, and were not tried; they are in no table.
     pub given_up: u64,
 }
 
@@ -113,11 +116,18 @@ pub async fn run(config: HubConfig, runtime: Runtime, args: &RedriveArgs) -> any
         for (reason, Fates { chosen, stored, failed, gone, given_up }) in &summary {
             println!("{reason:<20}{chosen:>10}{stored:>10}{failed:>10}{gone:>10}{given_up:>10}");
         }
+        let given_up: u64 = summary.values().map(|of| of.given_up).sum();
+        if given_up > 0 {
+            println!(
+                "{given_up} records were not sent: they have come back {} times; mend the cause, then give a higher --max-attempts",
+                args.max_attempts
+            );
+        }
         if args.dry_run {
             println!("nothing was sent");
         }
     }
-    let is_done = args.dry_run || summary.values().all(|of| of.failed + of.gone == 0);
+    let is_done = args.dry_run || summary.values().all(|of| of.failed + of.gone + of.given_up == 0);
     Ok(if is_done { Outcome::Complete } else { Outcome::Incomplete })
 }
 
@@ -206,45 +216,66 @@ async fn redrive_topic<S: Sink>(
     };
     let context = || format!("redrive the dead letters of `{}`", signal.topic);
     while let Some(chunk) = letters.next_chunk(CHUNK_BYTES).await.with_context(context)? {
-        let mut by_partition: BTreeMap<i32, Vec<(Fragment, String)>> = BTreeMap::new();
-        for Letter { reason, record } in chunk {
+        let mut by_partition: BTreeMap<i32, Vec<Sent>> = BTreeMap::new();
+        for Letter { reason, record, places } in chunk {
             match record {
-                Some(record) => {
-                    by_partition.entry(record.origin.partition).or_default().push((record, reason))
-                }
+                Some(record) => by_partition.entry(record.origin.partition).or_default().push(Sent {
+                    record,
+                    reason,
+                    places,
+                }),
                 None => summary.entry(reason).or_default().gone += 1,
             }
         }
-        for mut letters in by_partition.into_values() {
-            letters.sort_by_key(|(record, _)| record.origin.offset);
-            store(&resender, letters, summary).await.with_context(context)?;
+        for (partition, mut letters) in by_partition {
+            letters.sort_by_key(|of| of.record.origin.offset);
+            let settled = store(&resender, letters, summary).await.with_context(context)?;
+            for (offset, letters) in settled {
+                let place = Place { topic: &signal.topic, partition, offset };
+                let noting = resender.delivery.dead_letter.write_redriven(place, &letters);
+                noting.await.context("note that dead letters were sent; run it again")?;
+            }
         }
     }
     Ok(())
 }
 
-/// Stores letters of one partition, in the order of their offsets. The sink may have any of their items.
+/// A letter on its way.
+struct Sent {
+    record: Fragment,
+    reason: String,
+    places: Vec<LetterPlace>,
+}
+
+/// Stores letters of one partition, in the order of their offsets. The sink may have any of their items. Gives the letters
+/// whose outcome is known, by the offset of their record.
 async fn store<S: Sink>(
     resender: &Resender<'_, S>,
-    letters: Vec<(Fragment, String)>,
+    letters: Vec<Sent>,
     summary: &mut Summary,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Vec<(i64, Vec<LetterPlace>)>> {
     // A record of metrics may have several letters, each with a part of it.
-    let mut reasons: BTreeMap<i64, VecDeque<String>> = BTreeMap::new();
-    for (record, reason) in &letters {
-        reasons.entry(record.origin.offset).or_default().push_back(reason.clone());
+    let mut on_their_way: BTreeMap<i64, VecDeque<(String, Vec<LetterPlace>)>> = BTreeMap::new();
+    let mut records = Vec::with_capacity(letters.len());
+    for Sent { record, reason, places } in letters {
+        on_their_way.entry(record.origin.offset).or_default().push_back((reason, places));
+        records.push(record);
     }
+    let mut settled = Vec::new();
     let mut batch =
         resender.batch(Insertion::of_unknown_past(), |Settled { stored, dead_lettered, .. }| {
             let stored = stored.into_iter().map(|offset| (offset, true));
             for (offset, is_stored) in stored.chain(dead_lettered.into_iter().map(|offset| (offset, false))) {
-                let reason = reasons.get_mut(&offset).and_then(VecDeque::pop_front).unwrap_or_default();
+                let of_record = on_their_way.get_mut(&offset);
+                let (reason, places) = of_record.and_then(VecDeque::pop_front).unwrap_or_default();
                 let fates = summary.entry(reason).or_default();
                 *if is_stored { &mut fates.stored } else { &mut fates.failed } += 1;
+                settled.push((offset, places));
             }
         });
-    for (record, _) in letters {
+    for record in records {
         batch.add(record).await?;
     }
-    batch.end().await
+    batch.end().await?;
+    Ok(settled)
 }

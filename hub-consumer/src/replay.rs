@@ -117,7 +117,8 @@ pub async fn run(config: HubConfig, runtime: Runtime, args: &ReplayArgs) -> anyh
         return Ok(if posted.is_complete() { Outcome::Complete } else { Outcome::Incomplete });
     }
     let replayed = Box::pin(replay(config, runtime, args)).await?;
-    let is_complete = replayed.audit.complete;
+    // What was put aside instead is accounted for, and not stored.
+    let is_complete = replayed.audit.complete && replayed.dead_lettered == 0;
     print(if is_json { json(&replayed) } else { text(&replayed) });
     Ok(if is_complete { Outcome::Complete } else { Outcome::Incomplete })
 }
@@ -197,7 +198,15 @@ pub(crate) async fn lock<'c>(
 ) -> anyhow::Result<Lock<'c>> {
     let patience = Patience { stale_after: STALE, wait: Duration::ZERO };
     let lock = Lock::acquire(client, &clickhouse.database, on_cluster, REPLAYS, patience).await;
-    lock.context("another replay is at work in this database; wait for its end")
+    lock.map_err(|error| {
+        let context = match &error {
+            LockError::Query(_) => "ask ClickHouse (clickhouse.url) for the lock on replays",
+            LockError::Held { .. } | LockError::Lost => {
+                "another replay is at work in this database, or a redrive; wait for its end"
+            }
+        };
+        anyhow::Error::new(error).context(context)
+    })
 }
 
 /// Keeps the lock young for as long as it is waited for.

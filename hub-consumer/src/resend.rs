@@ -194,7 +194,17 @@ pub(crate) async fn open_table<R: Rows>(
     signal: &SignalConfig,
 ) -> anyhow::Result<TableSink<R>> {
     let cluster = admin::cluster_id(&signal.consumer.connection).await;
-    let cluster = cluster.context("ask the brokers for the cluster's id")?;
+    let cluster = cluster.context("ask the brokers for the cluster's id; check kafka.brokers")?;
+    open_table_in(hub, clickhouse, signal, cluster).await
+}
+
+/// The same, when the cluster's id is known or does not matter.
+pub(crate) async fn open_table_in<R: Rows>(
+    hub: &Hub,
+    clickhouse: &ClickHouseConfig,
+    signal: &SignalConfig,
+    cluster: String,
+) -> anyhow::Result<TableSink<R>> {
     let client = InsertClient::new(clickhouse).context("set up the ClickHouse client")?;
     let sink = TableSink::<R>::open(client, table_config(&hub.config, clickhouse, signal, cluster));
     sink.await.context("open the table")

@@ -107,7 +107,14 @@ async fn apply_one(connection: &ConnectionConfig, spec: TopicSpec, dry_run: bool
     let name = spec.name.clone();
     let Ok(ends) = admin::watermarks(connection, &name).await else {
         // Not there, or no answer; the next question tells which.
-        admin::cluster_id(connection).await.context("ask the brokers; check kafka.brokers")?;
+        let brokers =
+            admin::broker_count(connection).await.context("ask the brokers; check kafka.brokers")?;
+        ensure!(
+            spec.replication as usize <= brokers,
+            "topic `{name}` is to have {} copies, and the cluster has {brokers} brokers; start more, or give --replication {brokers}: \
+             with fewer copies a record is lost with fewer brokers",
+            spec.replication
+        );
         if !dry_run {
             let created = admin::create_topics(connection, &[spec]).await;
             created.with_context(|| format!("create topic `{name}`"))?;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::load::{Mix, Scene};
+pub use crate::orders::args::{CanaryArgs, OrdersArgs};
 
 /// The Menu API of a food delivery platform, and its traffic generator.
 #[derive(Debug, Parser)]
@@ -22,13 +23,17 @@ pub struct Cli {
     pub serve: ServeArgs,
 }
 
-/// The two things the program can do.
+/// What the program can do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Answer the Menu API (default)
     Serve(ServeArgs),
     /// Send traffic to a Menu API and report what came back
     Load(LoadArgs),
+    /// Play the way of orders from the gateway to the restaurant's tablet, with faults that lose them
+    Orders(OrdersArgs),
+    /// Place synthetic orders in `orders` and tell whether they reach the tablet
+    OrdersCanary(CanaryArgs),
 }
 
 /// Options of `serve`.
@@ -147,22 +152,22 @@ impl FromStr for Listen {
     }
 }
 
-fn share(text: &str) -> Result<f64, String> {
+pub(crate) fn share(text: &str) -> Result<f64, String> {
     text.parse().ok().filter(|share| (0.0..=1.0).contains(share)).ok_or_else(|| "expected 0 to 1".to_owned())
 }
 
-fn rate(text: &str) -> Result<f64, String> {
+pub(crate) fn rate(text: &str) -> Result<f64, String> {
     const RATES: RangeInclusive<f64> = 0.001..=100_000.0;
     text.strip_suffix("/s").unwrap_or(text).parse().ok().filter(|rate| RATES.contains(rate)).ok_or_else(
         || format!("expected {} to {} requests per second, as in `50/s`", RATES.start(), RATES.end()),
     )
 }
 
-fn latency(text: &str) -> Result<Duration, String> {
+pub(crate) fn latency(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|_| "expected a time such as `0s`, `5ms` or `1s`".to_owned())
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let time = humantime::parse_duration(text).ok().filter(|time| !time.is_zero());
     time.ok_or_else(|| "expected a time such as `500ms`, `30s` or `5m`".to_owned())
 }

@@ -1,4 +1,5 @@
-//! The application under observation: the Menu API of a food delivery platform, and its traffic generator.
+//! The application under observation: the Menu API of a food delivery platform with its traffic generator, and the way of an
+//! order from the gateway to the restaurant's tablet ([`orders`]).
 //!
 //! ```text
 //!   mock-service load --- HTTP + traceparent ---> mock-service serve ---> stdout: one JSON line per request
@@ -22,6 +23,7 @@ mod json;
 pub mod load;
 mod log_line;
 mod menu;
+pub mod orders;
 mod request_path;
 mod serve;
 mod server;
@@ -47,6 +49,8 @@ pub fn run(cli: Cli) -> ExitCode {
     let outcome = match cli.command.unwrap_or(Command::Serve(cli.serve)) {
         Command::Serve(args) => serve::run(&args),
         Command::Load(args) => load::run(&args),
+        Command::Orders(args) => orders::run(&args),
+        Command::OrdersCanary(args) => orders::canary::run(&args),
     };
     outcome.unwrap_or_else(|error| {
         complain(&format!("{error:#}"));

@@ -110,7 +110,8 @@ impl Step {
     }
 }
 
-struct Headers<'a>(&'a HeaderMap);
+/// The headers that a trace context may come in.
+pub(crate) struct Headers<'a>(pub(crate) &'a HeaderMap);
 
 impl Extractor for Headers<'_> {
     fn get(&self, key: &str) -> Option<&str> {

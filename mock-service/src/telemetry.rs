@@ -31,7 +31,7 @@ use opentelemetry_otlp::{ExporterBuildError, Protocol};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::logs::SdkLoggerProvider;
 use opentelemetry_sdk::metrics::SdkMeterProvider;
-use opentelemetry_sdk::resource::{EnvResourceDetector, TelemetryResourceDetector};
+use opentelemetry_sdk::resource::{EnvResourceDetector, ResourceBuilder, TelemetryResourceDetector};
 use opentelemetry_sdk::trace::SdkTracerProvider;
 use opentelemetry_semantic_conventions::attribute as semconv;
 use tokio::runtime::Handle;
@@ -96,10 +96,30 @@ impl Telemetry {
         signals: &[Signal],
         runtime: &Handle,
     ) -> Result<Self, TelemetryError> {
+        Self::with_account(&resource(service), signals, runtime, Arc::default())
+    }
+
+    /// The same for several services in one process: each has its name, whatever `OTEL_SERVICE_NAME` says, and one account is
+    /// kept of all, so the report of each is the report of all.
+    pub(crate) fn of_services(
+        services: &[&'static str],
+        runtime: &Handle,
+    ) -> Result<Vec<Self>, TelemetryError> {
         let account = Arc::new(Account::default());
+        let of = |service: &&'static str| {
+            Self::with_account(&resource_named(service), &Signal::ALL, runtime, Arc::clone(&account))
+        };
+        services.iter().map(of).collect()
+    }
+
+    fn with_account(
+        resource: &Resource,
+        signals: &[Signal],
+        runtime: &Handle,
+        account: Arc<Account>,
+    ) -> Result<Self, TelemetryError> {
         let mut telemetry =
             Telemetry { traces: None, metrics: None, logs: None, account: Arc::clone(&account) };
-        let resource = resource(service);
         let _context = runtime.enter(); // gRPC channels are bound to the runtime they are made in
         for &signal in signals {
             let Some(protocol) = protocol(signal, variable)? else { continue };
@@ -185,15 +205,24 @@ fn variable(name: &str) -> Option<String> {
 
 /// Our defaults first, so that whatever the environment says wins.
 fn resource(service: &'static str) -> Resource {
-    let resource = Resource::builder_empty()
+    let resource = of_environment(service);
+    match variable("OTEL_SERVICE_NAME") {
+        Some(name) => resource.with_service_name(name).build(),
+        None => resource.build(),
+    }
+}
+
+/// The name is ours whatever the environment says, and the rest is its own.
+fn resource_named(service: &'static str) -> Resource {
+    of_environment(service).with_service_name(service).build()
+}
+
+fn of_environment(service: &'static str) -> ResourceBuilder {
+    Resource::builder_empty()
         .with_attributes([
             KeyValue::new(semconv::SERVICE_NAME, service),
             KeyValue::new(semconv::SERVICE_VERSION, env!("CARGO_PKG_VERSION")),
             KeyValue::new(semconv::SERVICE_INSTANCE_ID, format!("{:032x}", rand::random::<u128>())),
         ])
-        .with_detectors(&[Box::new(TelemetryResourceDetector), Box::new(EnvResourceDetector::new())]);
-    match variable("OTEL_SERVICE_NAME") {
-        Some(name) => resource.with_service_name(name).build(),
-        None => resource.build(),
-    }
+        .with_detectors(&[Box::new(TelemetryResourceDetector), Box::new(EnvResourceDetector::new())])
 }

@@ -1,9 +1,10 @@
-//! Project automation: `cargo xtask demo|test|test-faults|test-dashboards|drill|dashboards|boards|check|tidy|bench`.
+//! Project automation: `cargo xtask demo|test|test-faults|test-dashboards|drill|drill-incident|dashboards|boards|charts|check|tidy|bench`.
 //!
 //! CI and people run the same commands; each one does all of its own set-up.
 #![allow(clippy::print_stderr, reason = "a command-line tool reports on the terminal")]
 
 mod boards;
+mod charts;
 mod grafana;
 mod prerequisites;
 mod steps;
@@ -26,8 +27,11 @@ usage: cargo xtask COMMAND
   test-dashboards [SCENE...]
                   scenes of dashboards on real servers: what has to move does, and nothing else
   drill           trouble and what an operator does about it; writes docs/drill.md
+  drill-incident  charged orders that never reach a restaurant, and who is paged; writes docs/incident-drill.md
   boards          take the pictures of docs/img from the demo that is kept
   grafana         run a real Grafana in Docker on the demo that is kept
+  charts [--write]
+                  render every environment of deploy/ and judge it; --write makes the charts' READMEs and schemas anew
   dashboards      write dashboards/, its rules and docs/metrics.md from boards/src
   check           tidy, format, clippy, documentation, and that generated files are what is generated
   tidy            the rules about the source tree that no other tool knows
@@ -54,12 +58,18 @@ fn dispatch(args: &[String]) -> Result<()> {
         ["test-faults", rows @ ..] => test_faults(&mut steps, rows),
         ["test-dashboards", scenes @ ..] => test_dashboards(&mut steps, scenes),
         ["drill"] => drill(&mut steps),
+        ["drill-incident"] => drill_incident(&mut steps),
         ["dashboards"] => {
             boards::install(&mut steps)?;
             boards::generate(&mut steps)
         }
         ["boards"] => boards::pictures(&mut steps),
         ["grafana"] => grafana::run(&mut steps),
+        ["charts"] => {
+            prerequisites::ensure(Scope::Programs)?;
+            charts::check(&mut steps)
+        }
+        ["charts", "--write"] => charts::write(&steps),
         ["check"] => {
             prerequisites::ensure(Scope::Programs)?;
             check(&mut steps)
@@ -138,6 +148,14 @@ fn drill(steps: &mut Steps) -> Result<()> {
     steps.run("drill", "target/debug/drill", &["--page", "docs/drill.md"])
 }
 
+/// On servers of its own: nothing else may page.
+fn drill_incident(steps: &mut Steps) -> Result<()> {
+    prerequisites::ensure(Scope::Programs)?;
+    steps.cargo("build the programs", &["build", "--bins", "--workspace", "--exclude", "xtask"])?;
+    steps.run("fetch the servers", "target/debug/devstack", &["fetch"])?;
+    steps.run("drill", "target/debug/incident-drill", &["--page", "docs/incident-drill.md"])
+}
+
 fn check(steps: &mut Steps) -> Result<()> {
     steps.timed("tidy", |steps| tidy::check(steps.root()))?;
     steps.cargo("format", &["fmt", "--all", "--check"])?;
@@ -148,7 +166,8 @@ fn check(steps: &mut Steps) -> Result<()> {
         &["doc", "--workspace", "--no-deps", "--document-private-items"],
     )?;
     boards::install(steps)?;
-    boards::check(steps)
+    boards::check(steps)?;
+    charts::check(steps)
 }
 
 fn bench(steps: &mut Steps, filter: &[&str]) -> Result<()> {

@@ -9,6 +9,9 @@ export const SERVED = 'route=~"/api/menu.*"';
 /** The chosen processes of the pipeline. */
 export const PROCESS = 'job=~"$job",instance=~"$instance"';
 
+/** The chosen markets of the order flow. */
+export const MARKET = 'market=~"$market"';
+
 /** Requests of the list route of a class. */
 export function lists(statusClass: string, range: string): string {
   return `sum(increase(menu_requests_total{${SERVICE},route="/api/menu",status_class=~"${statusClass}"}[${range}]))`;

@@ -89,6 +89,22 @@ export function processes(): Variable[] {
   );
 }
 
+/** Markets of the order flow. */
+export const market = (): Variable => {
+  const query = 'label_values(orders_charged_total, market)';
+  return new QueryVariableBuilder('market')
+    .label('Market')
+    .datasource(MIMIR)
+    .query({ query, refId: 'variable-market' })
+    .definition(query)
+    .refresh(VariableRefresh.OnTimeRangeChanged)
+    .sort(VariableSort.AlphabeticalAsc)
+    .multi(true)
+    .includeAll(true)
+    .allValue('.+')
+    .current(ALL);
+};
+
 /** The time T of Apdex. Its value names two bounds of the histogram, T and 4 T, which the expression halves. */
 export const apdexT = (): Variable =>
   new CustomVariableBuilder('apdex_t')

@@ -1,11 +1,15 @@
 import { BUSINESS } from './business.ts';
 import { CUSTOMERS } from './customers.ts';
 import { ENGINEERING } from './engineering.ts';
+import { INCIDENT } from './incident.ts';
 import { PIPELINE_METRICS } from './pipeline.ts';
 import type { Metric } from './types.ts';
 
+/** Metrics that every line has. */
+export const METRICS_OF_EVERY_LINE: Metric[] = [...CUSTOMERS, ...BUSINESS, ...ENGINEERING, ...PIPELINE_METRICS];
+
 /** All metrics, in the order in which documents name them. */
-export const METRICS: Metric[] = [...CUSTOMERS, ...BUSINESS, ...ENGINEERING, ...PIPELINE_METRICS];
+export const METRICS: Metric[] = [...METRICS_OF_EVERY_LINE, ...INCIDENT];
 
 /** The metric of that id. */
 export function metric(id: string): Metric {

@@ -34,3 +34,29 @@ export const PIPELINE = {
   /** Fewer answered lists in a minute than this say nothing about a ratio. */
   smallestMinute: 20,
 } as const;
+
+/** Of paid orders that should be at a restaurant, the share that its tablet must acknowledge within {@link ORDERS.confirmSeconds}. */
+export const CONFIRMATION = 0.999;
+
+/** Limits of the order flow (docs/orders.md). */
+export const ORDERS = {
+  /** T: from the capture to the tablet's acknowledgement. The reconciler decides by it. */
+  confirmSeconds: 120,
+  /** An order that is paid and unconfirmed for longer wakes somebody, however many others arrive. */
+  oldestSecondsRed: 180,
+  /** A synthetic order is placed every minute. */
+  canarySecondsRed: 180,
+  /** The reconciler pushes every five seconds. */
+  reconcilerSecondsRed: 120,
+  /** Up to when events are complete: what is later is not judged yet. */
+  watermarkSecondsRed: 180,
+  /** Charges a second below which the absence of confirmations is no evidence. */
+  severedChargesPerSecond: 0.05,
+  /** Fewer unconfirmed orders than this say nothing about a ratio. */
+  fewestOrders: 3,
+  /** Records that ledgers may differ by, as they are read at different moments; beside it, as a share of all. */
+  ledgerTolerance: 5,
+  ledgerShare: 0.005,
+  /** An order waits in the dead letters for no longer than this. */
+  deadLetterSecondsRed: 300,
+} as const;

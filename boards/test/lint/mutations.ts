@@ -290,6 +290,12 @@ const OTHERS: Mutation[] = [
     board: 'stores',
     change: expr('CPU of edges and hubs', 'job=~"$job",', ''),
   },
+  {
+    rule: 'market-matcher',
+    what: 'orders of all markets',
+    board: 'incident',
+    change: expr('Charged beside confirmed', '{market=~"$market"}', ''),
+  },
 ];
 
 export const MUTATIONS: Mutation[] = [

@@ -23,6 +23,8 @@ const FITTING = [WINDOWS['$__rate_interval'], WINDOWS['$__range']];
 /** Series of the programs themselves, and what is derived of the Menu API. */
 const OWN_SERIES = /^(edge|hub|process|ready)_/;
 const DERIVED_SERIES = /^(menu|span)[_:]/;
+/** The order flow; what its reconciler says of itself is of no market. */
+const ORDER_SERIES = /^(orders?|broker|canary|gateway)[_:](?!reconciler_)/;
 
 export const PROMQL: Record<string, Rule> = {
   'promql-parse': (board, report) => {
@@ -62,6 +64,13 @@ export const PROMQL: Record<string, Rule> = {
   'service-matcher': (board, report) => {
     for (const { subject, text, selector, name } of selectors(board).filter(({ name }) => DERIVED_SERIES.test(name))) {
       demand(board, ['service'], text.slice(selector.from, selector.to), (missing) =>
+        report(subject, `${name} is not narrowed by ${missing}`),
+      );
+    }
+  },
+  'market-matcher': (board, report) => {
+    for (const { subject, text, selector, name } of selectors(board).filter(({ name }) => ORDER_SERIES.test(name))) {
+      demand(board, ['market'], text.slice(selector.from, selector.to), (missing) =>
         report(subject, `${name} is not narrowed by ${missing}`),
       );
     }

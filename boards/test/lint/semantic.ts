@@ -1,5 +1,5 @@
 /** Rules that hold a panel to the semantic layer: what it says, its unit, and the values at which it changes colour. */
-import { BURN, LATENCY_SECONDS, PIPELINE } from '../../src/semantic/slo.ts';
+import { BURN, LATENCY_SECONDS, ORDERS, PIPELINE } from '../../src/semantic/slo.ts';
 import { METRICS } from '../../src/semantic/index.ts';
 import type { Metric, Objective } from '../../src/semantic/types.ts';
 import type { Panel } from '../../preview/query/index.ts';
@@ -11,6 +11,10 @@ const LINES: Record<string, number[]> = {
   'Time to drain': [PIPELINE.drainSecondsRed / 2, PIPELINE.drainSecondsRed],
   'Time of good answers': [LATENCY_SECONDS],
   'Burn rate': [BURN.slow.factor, BURN.fast.factor],
+  'Burn rate of confirmation': [BURN.slow.factor, BURN.fast.factor],
+  'Oldest unconfirmed order': [ORDERS.confirmSeconds, ORDERS.oldestSecondsRed],
+  'Since the last synthetic order': [ORDERS.confirmSeconds, ORDERS.canarySecondsRed],
+  Reconciler: [ORDERS.reconcilerSecondsRed, ORDERS.watermarkSecondsRed],
 };
 
 interface Step {

@@ -1,5 +1,5 @@
 /** Asks the stores for the metrics of the semantic layer, and compares with what was calculated. */
-import { METRICS } from '../../src/semantic/index.ts';
+import { METRICS_OF_EVERY_LINE } from '../../src/semantic/index.ts';
 import type { Metric } from '../../src/semantic/types.ts';
 import { runTarget, type QueryContext, type Target } from '../../preview/query/index.ts';
 import type { Numbers } from './calculator.ts';
@@ -43,7 +43,9 @@ export interface Disagreement {
 }
 
 /** Every metric in every language that it has. */
-export function questions(metrics: Metric[] = METRICS): { metric: Metric; language: Language; text: string }[] {
+export function questions(
+  metrics: Metric[] = METRICS_OF_EVERY_LINE,
+): { metric: Metric; language: Language; text: string }[] {
   return metrics.flatMap((metric) =>
     (['sql', 'promql'] as const).flatMap((language) => {
       const text = metric[language];

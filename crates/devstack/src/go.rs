@@ -25,7 +25,7 @@ const SUMS: [(&str, &str); 2] = [
 ];
 
 /// The path of a `go` that can build what is pinned here.
-fn toolchain(cache: &Cache, task: &Task) -> Result<PathBuf> {
+pub(crate) fn toolchain(cache: &Cache, task: &Task) -> Result<PathBuf> {
     tools::ensure(&[tools::GO], cache, task)?;
     let installed = PathBuf::from("go");
     let says = command::output("ask go for its version", Command::new(&installed).arg("version"))?;
@@ -59,11 +59,7 @@ fn download(go: &Path) -> Result<PathBuf> {
     let module = format!("golang.org/toolchain@v0.0.1-go{VERSION}.linux-{architecture}");
     let mut fetch = Command::new(go);
     fetch.args(["mod", "download", "-json", &module]).env("GOFLAGS", "").current_dir(std::env::temp_dir());
-    let answer = command::output("fetch the Go toolchain by go", &mut fetch)?;
-    let answer: Download = serde_json::from_str(&answer).map_err(|source| Error::Io {
-        what: "read what go mod download says".into(),
-        source: source.into(),
-    })?;
+    let answer = downloaded("fetch the Go toolchain by go", &mut fetch)?;
     if answer.sum != sum {
         return Err(Error::Checksum { file: answer.dir, expected: sum.to_owned(), found: answer.sum });
     }
@@ -74,11 +70,19 @@ fn download(go: &Path) -> Result<PathBuf> {
     Ok(answer.dir.join("bin/go"))
 }
 
+/// Runs `go mod download -json` for one module.
+pub(crate) fn downloaded(what: &str, fetch: &mut Command) -> Result<Download> {
+    let answer = command::output(what, fetch)?;
+    serde_json::from_str(&answer)
+        .map_err(|source| Error::Io { what: "read what go mod download says".into(), source: source.into() })
+}
+
 /// What `go mod download -json` prints, as far as it is read.
 #[derive(Debug, serde::Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Download {
-    dir: PathBuf,
+pub(crate) struct Download {
+    /// The module's files.
+    pub(crate) dir: PathBuf,
     sum: String,
 }
 

@@ -17,6 +17,7 @@
 //!   the program that injects errors into system calls.
 //! - [`KubernetesApi`] is the API of a Kubernetes without nodes, for what reads it; [`collector()`] builds the OpenTelemetry
 //!   Collector for benches that compare.
+//! - [`ChartTools`] are Helm, kubeconform and the API's description, for the checks of charts.
 //! - Mimir evaluates the rules that it is given ([`Stack::put_mimir_rules`]) and pages a webhook
 //!   ([`StackOptions::alert_webhook`]); [`promtool()`] checks and tests them.
 //! - Servers that the user has already are used instead when `KAFKA_BROKERS`, `CLICKHOUSE_URL` or `MIMIR_URL` are set.
@@ -24,6 +25,7 @@
 //! What is deliberately not here: topics, schemas and anything else of our programs. This crate knows only servers.
 
 mod cache;
+mod chart_tools;
 mod checksum;
 pub mod clickhouse;
 mod cluster;
@@ -54,6 +56,7 @@ mod sweeper;
 mod tools;
 
 pub use cache::Cache;
+pub use chart_tools::ChartTools;
 pub use cluster::{Cluster, ClusterOptions, Door};
 pub use collector::collector;
 pub use disk::Disk;

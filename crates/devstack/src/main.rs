@@ -65,12 +65,14 @@ enum What {
     },
     /// Print the path of promtool, which checks and tests rules; it is built first when it is not in the cache.
     Promtool,
+    /// Print the paths of what charts are rendered and judged with, as KEY=value; built first when it is not in the cache.
+    ChartTools,
     /// Fetch or build what the servers need into the cache.
     Fetch {
         /// Fetch only these (default: all).
         #[arg(long = "part", value_enum)]
         parts: Vec<Part>,
-        /// Also build the servers that only tests start: a Kubernetes API and a Prometheus.
+        /// Also build what only tests need: a Kubernetes API, a Prometheus, and what charts are judged with.
         #[arg(long)]
         for_tests: bool,
         /// Verify the checksums of what is in the cache already.
@@ -114,6 +116,12 @@ fn run(what: What) -> Result<ExitCode> {
         What::Promtool => {
             say(&devstack::promtool(&Cache::from_env(), &Progress::detect())?.display().to_string());
         }
+        What::ChartTools => {
+            let tools = devstack::ChartTools::fetch(&Cache::from_env(), &Progress::detect())?;
+            say(&format!("HELM={}", tools.helm.display()));
+            say(&format!("KUBECONFORM={}", tools.kubeconform.display()));
+            say(&format!("KUBERNETES_OPENAPI={}", tools.openapi.display()));
+        }
         What::Fetch { parts, for_tests, verify } => {
             let work = if verify { devstack::verify } else { devstack::fetch };
             let (cache, progress) = (Cache::from_env(), Progress::detect());
@@ -122,6 +130,7 @@ fn run(what: What) -> Result<ExitCode> {
                 // One after the other: each takes all cores.
                 devstack::Prometheus::fetch(&cache, &progress)?;
                 devstack::KubernetesApi::fetch(&cache, &progress)?;
+                devstack::ChartTools::fetch(&cache, &progress)?;
             }
         }
     }

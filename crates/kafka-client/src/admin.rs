@@ -314,6 +314,18 @@ pub async fn cluster_id(connection: &ConnectionConfig) -> Result<String, LookupE
     .await
 }
 
+/// How many brokers the cluster has; a partition can have no more copies.
+///
+/// # Errors
+/// No broker answers in time.
+pub async fn broker_count(connection: &ConnectionConfig) -> Result<usize, LookupError> {
+    blocking(connection.clone(), None, |client| {
+        let metadata = client.client().fetch_metadata(None, REQUEST_TIMEOUT).map_err(refused)?;
+        Ok(metadata.brokers().len())
+    })
+    .await
+}
+
 /// One setting of a topic, by the broker's name of it; `None` when the broker does not know it.
 ///
 /// # Errors

@@ -64,6 +64,14 @@ impl LogConfig {
         }
     }
 
+    /// The same for a command that a person runs: text, and warnings only unless a level was asked for. Its answer goes to
+    /// standard output.
+    #[must_use]
+    pub fn for_command(&self) -> Self {
+        let level = if self.level == DEFAULT_LEVEL { "warn".to_owned() } else { self.level.clone() };
+        Self { format: LogFormat::Text, level }
+    }
+
     /// Sends the events of this process to standard error from now on, panics too. A second call in one process changes nothing.
     pub fn install(&self) {
         let filter = parse_level(&self.level).expect("the level was checked when it was read");

@@ -77,7 +77,8 @@ pub fn run<C>(
 }
 
 /// Runs a command that does one thing and leaves: the same without an admin server, so it can run beside the long-running program
-/// with the same configuration file.
+/// with the same configuration file. Its answer is on standard output; warnings, and the error that it ends with, are text on
+/// standard error.
 pub fn run_once<C>(
     service: &Service,
     args: &RunArgs,
@@ -119,12 +120,20 @@ fn launch<C>(
         print_ok();
         return ExitCode::SUCCESS;
     }
-    config.log.install();
+    if with_admin {
+        config.log.install();
+    } else {
+        config.log.for_command().install();
+    }
     tracing::info!(service = service.name, version = service.version, commit = admin::commit(), "starting");
     match start_and_run(service, &config, with_admin, async |runtime| app(app_config, runtime).await) {
         Ok(()) => {
             tracing::info!("ended in order");
             ExitCode::SUCCESS
+        }
+        Err(error) if !with_admin => {
+            print_error(&error);
+            ExitCode::FAILURE
         }
         Err(error) => {
             tracing::error!(error = %ErrorChain(error.as_ref()), "ended with a failure");

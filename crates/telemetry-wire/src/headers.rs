@@ -42,6 +42,9 @@ pub mod dead_letter {
     pub const ORIGINAL_BYTES: &str = "eventline-dlq-original-bytes";
     /// How often the record was sent through the pipeline again and came back; absent for 0.
     pub const ATTEMPTS: &str = "eventline-dlq-attempts";
+    /// This is no letter but a note: these letters were sent again, and what was refused of them again is in letters of its
+    /// own. They are named as `partition:offset` in the dead-letter topic, joined by commas.
+    pub const REDRIVEN: &str = "eventline-dlq-redriven";
     /// What all of these begin with.
     pub const PREFIX: &str = "eventline-dlq-";
 }

@@ -226,7 +226,6 @@ impl Hubs {
             for Watermarks { partition, low, high } in ends {
                 let range = OffsetRange { topic: topic.clone(), partition, from: low, to: high };
                 reader.read(&range, |letter| {
-                    letters += 1;
                     let of = |name| {
                         letter
                             .headers
@@ -234,6 +233,11 @@ impl Hubs {
                             .find(|(given, _)| *given == name)
                             .map(|(_, value)| value.to_vec())
                     };
+                    // A note about letters that were sent again is none itself.
+                    if of(dead_letter::REDRIVEN).is_some() {
+                        return;
+                    }
+                    letters += 1;
                     records.insert((of(dead_letter::SOURCE_PARTITION), of(dead_letter::SOURCE_OFFSET)));
                 })?;
             }

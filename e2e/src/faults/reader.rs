@@ -92,6 +92,9 @@ impl Reader {
         self.next.insert((topic.clone(), record.partition), record.offset + 1);
         let Some((_, signal, is_dead)) = self.topics.iter().find(|(name, ..)| *name == topic) else { return };
         let (signal, is_dead) = (*signal, *is_dead);
+        if header(record, dead_letter::REDRIVEN).is_some() {
+            return;
+        }
         self.holdings.records += 1;
         if is_dead {
             let reason = header(record, dead_letter::REASON).unwrap_or_default();

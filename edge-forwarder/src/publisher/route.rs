@@ -3,13 +3,18 @@
 //! A series must not cross partitions, so metrics are cut by resource and placed by its hash. Logs and traces have no such
 //! tie and spread evenly, unless a key is configured.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use bytes::Bytes;
 use kafka_client::Producer;
 use telemetry_wire::{Signal, dead_letter_topic, key::KeyRule, partition::Partitioner, split::Grouping};
 
-use super::{Unpublished, backlog::Backlog, overdue::Overdue, record::Record, topic::Topic};
+use super::{
+    Unpublished, backlog::Backlog, overdue::Overdue, record::Record, topic::Topic, unanswered::Unanswered,
+};
 
 /// Records without a key stay with one partition for so many bytes: enough for the producer to form batches, little
 /// enough that partitions fill alike.
@@ -25,6 +30,8 @@ pub(super) struct Route {
     pub(super) backlog: Option<Backlog>,
     /// Records that the broker is late with.
     pub(super) overdue: Overdue,
+    /// Without a spool: refused requests that the producer has.
+    pub(super) unanswered: Arc<Unanswered>,
     key: KeyRule,
     partitioner: Partitioner,
     spread: AtomicU64,
@@ -58,6 +65,7 @@ impl Route {
             dead_letter_topic,
             backlog,
             overdue: Overdue::default(),
+            unanswered: Arc::default(),
             key: key.clone(),
             partitioner,
             spread: AtomicU64::new(0),

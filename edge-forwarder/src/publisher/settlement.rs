@@ -15,7 +15,7 @@ use bytes::Bytes;
 use kafka_client::{Delivery, DeliveryError, DeliveryErrorKind, Producer, SendError};
 use service_runtime::error_chain::ErrorChain;
 use telemetry_wire::split::{Grouping, Split, SplitOptions, split};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Duration, Instant, timeout, timeout_at};
 
 use super::{
     Published, Shared, Unpublished,
@@ -29,6 +29,9 @@ use parcel::{HEAD_BYTES, Parcel, copied_bytes, is_copy};
 
 mod keep;
 mod parcel;
+
+/// How often what waits behind a late record is tried again.
+const FOLLOW_AGAIN: Duration = Duration::from_millis(500);
 
 /// Whether a record of the backlog is in its topic already, as far as the topic was read.
 pub(super) type IsThere<'a> = &'a (dyn Fn(&Record) -> bool + Sync);
@@ -45,7 +48,8 @@ pub(super) struct Settlement<'a> {
     sent: VecDeque<(Parcel, Delivery)>,
     /// What the producer does not take, or gave up: for the spool.
     unsent: Vec<Parcel>,
-    is_of_backlog: bool,
+    /// Whether what is delivered is counted as it is. What the backlog has is counted with its frame.
+    is_counted: bool,
 }
 
 impl<'a> Settlement<'a> {
@@ -65,14 +69,14 @@ impl<'a> Settlement<'a> {
             waiting: VecDeque::new(),
             sent: VecDeque::new(),
             unsent: Vec::new(),
-            is_of_backlog: false,
+            is_counted: true,
         }
     }
 
     /// For a record that the spool has.
     pub(super) fn of_backlog(shared: &'a Arc<Shared>, route: &'a Route) -> Settlement<'a> {
         let reservation = shared.budget.reservation();
-        Settlement { is_of_backlog: true, ..Settlement::new(shared, route, 0, reservation) }
+        Settlement { is_counted: false, ..Settlement::new(shared, route, 0, reservation) }
     }
 
     /// Items that have an outcome already.
@@ -110,6 +114,32 @@ impl<'a> Settlement<'a> {
             }
         }
         failure.map_or(Ok(self.published), Err)
+    }
+
+    /// Whether the producer has records of the request, or has had them.
+    pub(super) fn has_sent(&self) -> bool {
+        !self.sent.is_empty()
+    }
+
+    /// Sees the request through after its sender was told to send it again: what the producer has to its reports, and what waits
+    /// behind it into the producer. Its items are counted when the sender comes again.
+    ///
+    /// # Errors
+    /// A part of it is nowhere. What there is of it is stored a second time when it comes again.
+    pub(super) async fn follow(&mut self) -> Result<Published, Unpublished> {
+        self.is_counted = false;
+        loop {
+            let failure = self.send_queued().await.err();
+            let Some((_, delivery)) = self.sent.front_mut() else {
+                let is_whole = self.letters.is_empty() && self.waiting.is_empty() && self.unsent.is_empty();
+                let refusal = failure.unwrap_or(Unpublished::NotAcknowledged);
+                return if is_whole { Ok(self.published) } else { Err(refusal) };
+            };
+            if let Ok(report) = timeout(FOLLOW_AGAIN, delivery).await {
+                // Whatever is reported of one, the others are waited for.
+                let _ = self.reported(&report, &|_| false);
+            }
+        }
     }
 
     /// Settles a record of the backlog that the broker refused in a batch: alone, in parts, or as a dead letter. `is_there`
@@ -151,12 +181,12 @@ impl<'a> Settlement<'a> {
         }
     }
 
-    /// The broker has the record. What a request's records are counted as at once, those of the backlog are with their frame.
+    /// The broker has the record.
     fn delivered(&mut self, record: &Record) {
         let reason = record.letter.as_ref().map(|letter| letter.reason);
         let topic = self.route.topic_of(record).name();
         self.shared.metrics.count_record(topic, record.partition.unwrap_or_default());
-        if !self.is_of_backlog {
+        if self.is_counted {
             self.shared.count_resolved(self.route, reason.is_some(), reason, record.items);
             self.shared.metrics.count_settled(self.route.signal, record.items);
         }
@@ -254,6 +284,8 @@ impl<'a> Settlement<'a> {
     /// would be stored again with each of its retries.
     fn set_aside(&mut self, mut parcel: Parcel, refusal: Unpublished) -> Result<(), Unpublished> {
         if self.route.backlog.is_none() {
+            let queue = if parcel.record.letter.is_some() { &mut self.letters } else { &mut self.waiting };
+            queue.push_front(parcel);
             return Err(refusal);
         }
         parcel.apply(Event::Unsendable);

@@ -1,12 +1,15 @@
 //! The broker misbehaves: what was not acknowledged is refused as retryable, and goes through when the broker is right again.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use devstack::{Part, Server, Stack, StackOptions};
 use kafka_client::admin::{self, TopicSpec};
 use prost::Message;
-use reqwest::RequestBuilder;
-use telemetry_wire::{Signal, dead_letter_topic};
+use reqwest::{Client, RequestBuilder};
+use telemetry_wire::{InspectLimits, Signal, dead_letter_topic, inspect};
 use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 use crate::{
@@ -200,6 +203,67 @@ async fn a_stopped_broker_means_refusals_and_a_started_one_acks_again() {
     assert!(stored >= acked, "{acked} requests were acked, {stored} are stored");
     edge.assert_conserved();
     edge.stop().await;
+}
+
+/// Sends a request as the specification asks: again after each answer that says so. How often it was sent.
+async fn send_until_taken(url: String, body: Vec<u8>) -> usize {
+    for attempt in 1.. {
+        let request =
+            Client::new().post(&url).header("content-type", "application/x-protobuf").body(body.clone());
+        match Answer::of(request).await.status {
+            200 => return attempt,
+            503 => {}
+            other => panic!("answered with {other}"),
+        }
+    }
+    unreachable!("attempts have no end")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_is_sent_again_while_the_broker_is_late_is_stored_once() {
+    let own = StackOptions::own(&[Part::Kafka]);
+    let stack = Arc::new(tokio::task::spawn_blocking(|| Stack::up(own)).await.unwrap().unwrap());
+    let topics = Topics::create_at(&stack.endpoints().kafka_brokers).await;
+    let edge = Edge::start(topics, "kafka: {producer: {delivery_timeout: 1s}}").await;
+    let (topic, url) = (edge.topics.of(Signal::Logs), edge.url("/v1/logs"));
+    assert!(edge.runtime.readiness().wait_ready(PATIENCE).await);
+
+    with_broker(&stack, |kafka| kafka.freeze()).await;
+    // Two senders with the same bytes are two events, and one has a request of several records.
+    let equal = || logs(["equal".to_owned()]).encode_to_vec();
+    let large = logs((0..3000).map(|index| format!("{index} {}", "l".repeat(1000)))).encode_to_vec();
+    let bodies = [equal(), equal(), few_logs().encode_to_vec(), large];
+    let senders = bodies.map(|body| tokio::spawn(send_until_taken(url.clone(), body)));
+    let refused = || edge.metric("edge_publisher_refused_items_total", "not_acknowledged");
+    until("a refusal", async || refused() > 0.0).await;
+    let since = Instant::now();
+    until("readiness to end", async || !edge.runtime.readiness().is_ready()).await;
+    assert!(since.elapsed() < Duration::from_secs(3), "{:?}", since.elapsed());
+    // Several refusals of each.
+    until("many refusals", async || refused() > 4.0 * 3005.0).await;
+    with_broker(&stack, |kafka| kafka.thaw()).await;
+    let mut sent = 0;
+    for sender in senders {
+        let attempts = sender.await.unwrap();
+        assert!(attempts > 2, "it was sent {attempts} times");
+        sent += attempts;
+    }
+    let items: u64 = edge.topics.read(&topic).await.iter().map(|record| items_of(&record.value)).sum();
+    assert_eq!(items, 1 + 1 + 3 + 3000, "after {sent} requests");
+    assert!(edge.runtime.readiness().wait_ready(PATIENCE).await);
+
+    // What was never refused is another event, however equal.
+    assert_eq!(send_until_taken(url.clone(), equal()).await, 1);
+    assert_eq!(send_until_taken(url, equal()).await, 1);
+    let items: u64 = edge.topics.read(&topic).await.iter().map(|record| items_of(&record.value)).sum();
+    assert_eq!(items, 1 + 1 + 3 + 3000 + 2);
+    until("an empty budget", async || edge.budget.used() == 0).await;
+    edge.assert_conserved();
+    edge.stop().await;
+}
+
+fn items_of(request: &[u8]) -> u64 {
+    inspect(Signal::Logs, request, &InspectLimits::default()).unwrap().items
 }
 
 /// Makes a topic anew, with a bound of its own on the size of its batches.

@@ -26,7 +26,7 @@ use super::client::{Client, QueryError, literal, quoted};
 use lock::{Lock, LockError, Patience, SCHEMA};
 
 /// The steps, oldest first.
-const MIGRATIONS: [Migration; 7] = [
+const MIGRATIONS: [Migration; 8] = [
     Migration { version: 1, name: "logs", sql: include_str!("../../migrations/0001_logs.sql") },
     Migration { version: 2, name: "traces", sql: include_str!("../../migrations/0002_traces.sql") },
     Migration { version: 3, name: "trace_id_ts", sql: include_str!("../../migrations/0003_trace_id_ts.sql") },
@@ -37,6 +37,11 @@ const MIGRATIONS: [Migration; 7] = [
         version: 7,
         name: "incident_marks",
         sql: include_str!("../../migrations/0007_incident_marks.sql"),
+    },
+    Migration {
+        version: 8,
+        name: "order_outcomes",
+        sql: include_str!("../../migrations/0008_order_outcomes.sql"),
     },
 ];
 

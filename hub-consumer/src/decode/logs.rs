@@ -69,12 +69,12 @@ pub struct LogMark {
 
 impl LogRows {
     #[inline]
-    fn push<'r>(
+    fn push(
         &mut self,
-        bytes: &'r [u8],
+        bytes: &[u8],
         group: Group,
         context: &RecordContext,
-        watch: &mut Watch<'_, 'r>,
+        watch: &mut Watch<'_>,
     ) -> Result<(), Malformed> {
         let mut map = self.attributes.open();
         let plain = plain::read(bytes, |key, value| {
@@ -103,7 +103,7 @@ impl LogRows {
             map.put_text(ORIGINAL_TIMESTAMP, &original.to_string());
         }
         let attributes = map.close();
-        watch.item(Item {
+        watch.item(&Item {
             trace_id: record.trace_id,
             span_id: record.span_id,
             unix_nano: time.timestamp,

@@ -113,15 +113,17 @@ pub struct SpanMark {
 }
 
 impl SpanRows {
-    fn push<'r>(
+    fn push(
         &mut self,
-        bytes: &'r [u8],
+        bytes: &[u8],
         group: Group,
         context: &RecordContext,
-        watch: &mut Watch<'_, 'r>,
+        watch: &mut Watch<'_>,
     ) -> Result<(), Malformed> {
         let span = Span::parse(bytes)?;
         let time = context.clamp.apply(span.start_time_unix_nano);
+        let kind = index_of(span.kind, &KINDS);
+        watch.span(kind);
         let mut map = self.attributes.open();
         for attribute in span.attributes() {
             let KeyValue { key, value } = attribute?;
@@ -148,14 +150,14 @@ impl SpanRows {
             attributes,
             events: self.push_events(&span)?,
             links: self.push_links(&span)?,
-            kind: index_of(span.kind, &KINDS),
+            kind,
             status_code: index_of(span.status.code, &STATUS_CODES),
         };
-        watch.item(Item {
+        watch.item(&Item {
             trace_id: span.trace_id,
             span_id: span.span_id,
             unix_nano: time.timestamp,
-            span_kind: row.kind,
+            span_kind: kind,
             is_error: row.status_code == ERROR,
             duration_nanos: row.duration,
             ..Item::default()

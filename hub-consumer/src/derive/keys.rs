@@ -1,4 +1,4 @@
-//! The attributes that rules look at, by number, and those of one record.
+//! The attributes that rules look at, by number, and those of one resource.
 
 use super::{
     rules::{MOST_ATTRIBUTES, PARSE_ERROR},
@@ -24,6 +24,11 @@ impl Keys {
         Keys { names, parse_error }
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.names.len()
+    }
+
     /// The number of a key.
     pub(super) fn find(&self, key: &[u8]) -> Option<usize> {
         self.names.binary_search_by(|name| (**name).cmp(key)).ok()
@@ -35,41 +40,25 @@ impl Keys {
     }
 }
 
-/// What was seen of one record, or of one resource; borrowed from the request.
+/// What was seen of one resource; borrowed from the request.
 #[derive(Debug)]
 pub(super) struct Seen<'r> {
-    there: u32,
-    values: [Scalar<'r>; MOST_ATTRIBUTES],
+    values: [Option<Scalar<'r>>; MOST_ATTRIBUTES],
 }
 
 impl<'r> Seen<'r> {
     /// Nothing.
     pub(super) fn nothing() -> Seen<'r> {
-        Seen { there: 0, values: [Scalar::Other; MOST_ATTRIBUTES] }
-    }
-
-    /// Forgets everything.
-    #[inline]
-    pub(super) fn clear(&mut self) {
-        self.there = 0;
+        Seen { values: [None; MOST_ATTRIBUTES] }
     }
 
     /// An attribute is there; of equal ones the last counts.
-    #[inline]
     pub(super) fn note(&mut self, number: usize, value: Scalar<'r>) {
-        self.values[number] = value;
-        self.there |= 1 << number;
+        self.values[number] = Some(value);
     }
 
     /// The value of an attribute, if it is there.
-    #[inline]
-    pub(super) fn get(&self, number: usize) -> Option<Scalar<'r>> {
-        (self.there >> number & 1 == 1).then(|| self.values[number])
-    }
-
-    /// Whether one of these is there.
-    #[inline]
-    pub(super) fn has_any(&self, mask: u32) -> bool {
-        self.there & mask != 0
+    pub(super) fn get(&self, number: usize) -> Option<&Scalar<'r>> {
+        self.values[number].as_ref()
     }
 }

@@ -1,16 +1,19 @@
-//! Rules made ready to be applied: attributes have numbers, and the values of labels have codes, so that a label set is one
-//! number.
+//! Rules made ready to be applied: attributes have numbers, each question is asked once, and the values of labels have codes, so
+//! that a label set is one number.
 
 use std::sync::Arc;
 
 use telemetry_wire::Signal;
 
 use super::{
+    classes::Classes,
     item::Item,
     keys::{Keys, Seen},
-    rules::{Choice, Field, HTTP_CLASSES, Kind, OTHER, Rule, Source, Value, Values},
-    scalar::{Answer, Condition, Literal, position},
+    question::{Answer, Pick, Question, code_of, slot_of},
+    rules::{Choice, Field, Kind, OTHER, Rule, Source, SpanKind, Value, Values},
+    scalar::{self, Condition},
     series::{Code, Series},
+    signature::Signature,
 };
 
 /// A value must not be so large that a sum with it forgets what it had.
@@ -21,104 +24,18 @@ const MAX_VALUE: f64 = 1e15;
 pub struct Program {
     pub(super) signal: Signal,
     pub(super) plans: Vec<Arc<Plan>>,
-    /// How the labels of records are found, each once, however many rules have it.
-    pub(super) picks: Vec<Pick>,
+    /// What is asked of the values of each attribute, by its number.
+    pub(super) questions: Vec<Vec<Question>>,
+    /// Bits of the attributes that are measured.
+    pub(super) measured: u32,
+    /// Bits of the kinds of spans that any rule is for.
+    pub(super) span_kinds: u32,
     /// Attributes of records that are looked at.
     pub(super) keys: Keys,
     /// The same of resources.
     pub(super) resource_keys: Keys,
     /// Where the counts go.
     pub(super) series: Arc<Series>,
-}
-
-/// One rule.
-#[derive(Debug)]
-pub(super) struct Plan {
-    pub(super) rule: Rule,
-    /// Among the rules of all signals.
-    pub(super) number: usize,
-    pub(super) labels: Vec<LabelPlan>,
-    resource: Vec<(usize, Condition)>,
-    attributes: Vec<(usize, Condition)>,
-    any_present: u32,
-    /// Kinds of spans as bits; all of them when there is no condition.
-    span_kinds: u32,
-    value: Option<Measure>,
-}
-
-/// One label of a rule.
-#[derive(Debug)]
-pub(super) struct LabelPlan {
-    pub(super) name: String,
-    /// The values by code, those aside that come from a resource as they are. The first is [`OTHER`].
-    pub(super) words: Vec<String>,
-    /// How many more may come from a resource.
-    pub(super) cap: usize,
-    /// Where its code stands in the number of a label set, and how wide it is.
-    shift: u32,
-    bits: u32,
-    pick: Found,
-}
-
-/// How a label is found.
-#[derive(Debug)]
-enum Found {
-    /// Once for each resource.
-    OfResource(Pick),
-    /// For each record, by the program's pick of this number.
-    Shared(usize),
-}
-
-/// Codes of the record at hand that were found already: rules share labels.
-#[derive(Debug, Default)]
-pub(super) struct Codes {
-    known: u32,
-    codes: [u32; Self::MOST],
-}
-
-/// How a code is found.
-#[derive(Debug)]
-pub(super) struct Pick {
-    /// Number of the attribute; a field has none.
-    slot: usize,
-    choose: Choose,
-    otherwise: u64,
-    absent: Option<Box<Pick>>,
-}
-
-#[derive(Debug)]
-enum Choose {
-    OfField(Field, Vec<u64>),
-    Listed(Vec<Literal>, Vec<u64>),
-    Numbers(Vec<f64>, Vec<u64>),
-    Mapped(Vec<(Condition, u64)>),
-    HttpStatus([u64; HTTP_CLASSES.len()]),
-    Capped,
-}
-
-#[derive(Debug)]
-struct Measure {
-    /// Of the attribute; a span's duration has none.
-    slot: Option<usize>,
-    scale: f64,
-    bounds: Box<[f64]>,
-}
-
-/// A label set: the codes of its values, each in its own bits. 0 is [`OTHER`] in every label.
-pub(super) type Key = u64;
-
-/// A number is wanted, and something else is there.
-struct NotANumber;
-
-/// What a record adds to a rule.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Outcome {
-    /// Nothing: it is not for this rule.
-    None,
-    /// Nothing, because a number is wanted and something else is there.
-    Bad,
-    /// One, under this label set; for a histogram with this value, in this bucket.
-    Add { key: Key, bucket: usize, value: f64 },
 }
 
 /// All rules, ready to be applied.
@@ -135,8 +52,97 @@ pub(super) struct Plans {
 struct Parts {
     keys: Keys,
     resource_keys: Keys,
-    /// How labels are found, with what they were made of.
-    picks: Vec<(Choice, Pick)>,
+    questions: Vec<Vec<Question>>,
+}
+
+/// One rule.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) rule: Rule,
+    /// Among the rules of all signals.
+    pub(super) number: usize,
+    pub(super) labels: Vec<LabelPlan>,
+    pub(super) measure: Option<Measure>,
+    pub(super) has_exemplars: bool,
+    resource: Vec<(usize, Condition)>,
+    conditions: Vec<Wanted>,
+    span_kinds: u32,
+}
+
+/// What has to be so of a record, for a rule to be for it.
+#[derive(Debug)]
+enum Wanted {
+    /// The answer to this question about this attribute is [`Answer::Yes`].
+    Yes(usize, usize),
+    /// This attribute is there, or is not.
+    Present(usize, bool),
+    /// One of these attributes is there.
+    AnyOf(Vec<usize>),
+    /// The severity is within these.
+    Severity(u8, u8),
+    /// A field has the value with this number.
+    Field(Field, usize),
+}
+
+/// One label of a rule.
+#[derive(Debug)]
+pub(super) struct LabelPlan {
+    pub(super) name: String,
+    /// The values by code, those aside that come from a resource as they are. The first is [`OTHER`].
+    pub(super) words: Vec<String>,
+    /// How many more may come from a resource.
+    pub(super) cap: usize,
+    /// Where its code stands in the number of a label set, and how wide it is.
+    shift: u32,
+    bits: u32,
+    code: CodeOf,
+}
+
+/// Where the code of a label comes from.
+#[derive(Debug)]
+enum CodeOf {
+    /// From the first of these attributes that the resource has.
+    Resource(Vec<(usize, Pick)>),
+    /// From the record.
+    Record(Vec<Step>),
+}
+
+/// Where to look in a record for the code of a label: the first that is there has it.
+#[derive(Debug)]
+enum Step {
+    /// It is the answer to this question about this attribute.
+    Answer(usize, usize),
+    /// By the number of a field's value.
+    Field(Field, Vec<u32>),
+    /// Nothing is there.
+    Otherwise(u32),
+}
+
+/// What a histogram measures.
+#[derive(Debug)]
+pub(super) struct Measure {
+    /// Number of the attribute; a span's duration has none.
+    slot: Option<usize>,
+    scale: f64,
+    bounds: Box<[f64]>,
+}
+
+/// What is there to be measured cannot be counted.
+#[derive(Debug)]
+pub(super) struct BadValue;
+
+/// A label set: the codes of its values, each in its own bits. 0 is [`OTHER`] in every label.
+pub(super) type Key = u64;
+
+/// What log records or spans of a signature add to a rule.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Outcome {
+    /// Nothing: they are not for this rule.
+    None,
+    /// Nothing, because a number is wanted and something else is there.
+    Bad,
+    /// One each, under this label set.
+    Add(Key),
 }
 
 impl Plans {
@@ -154,13 +160,19 @@ impl Plans {
     /// The programs of logs and of traces.
     pub(super) fn programs(self, series: &Arc<Series>) -> (Program, Program) {
         let Plans { all, logs, traces } = self;
-        let program = |signal, Parts { keys, resource_keys, picks }| Program {
-            signal,
-            plans: all.iter().filter(|plan| plan.rule.from == signal).map(Arc::clone).collect(),
-            picks: picks.into_iter().map(|(_, pick)| pick).collect(),
-            keys,
-            resource_keys,
-            series: Arc::clone(series),
+        let program = |signal, Parts { keys, resource_keys, questions }| {
+            let plans: Vec<_> = all.iter().filter(|plan| plan.rule.from == signal).map(Arc::clone).collect();
+            let measured = plans.iter().filter_map(|plan| plan.measure.as_ref()?.slot);
+            Program {
+                signal,
+                questions,
+                measured: measured.fold(0, |bits, slot| bits | 1 << slot),
+                span_kinds: plans.iter().fold(0, |bits, plan| bits | plan.span_kinds),
+                plans,
+                keys,
+                resource_keys,
+                series: Arc::clone(series),
+            }
         };
         (program(Signal::Logs, logs), program(Signal::Traces, traces))
     }
@@ -170,165 +182,179 @@ impl Parts {
     fn new(rules: &[Rule], signal: Signal) -> Parts {
         let of_signal = || rules.iter().filter(move |rule| rule.from == signal);
         let keys = Keys::new(of_signal().flat_map(Rule::attribute_keys));
-        Parts { keys, resource_keys: Keys::new(of_signal().flat_map(Rule::resource_keys)), picks: Vec::new() }
+        let resource_keys = Keys::new(of_signal().flat_map(Rule::resource_keys));
+        let questions = (0..keys.len()).map(|_| Vec::new()).collect();
+        Parts { keys, resource_keys, questions }
     }
 
-    /// The number of a label's way to be found. Equal ones have equal codes.
-    fn share(&mut self, choice: &Choice, pick: Pick) -> usize {
-        let known = self.picks.iter().position(|(known, _)| known == choice);
+    /// The number of a question about an attribute, which is asked once.
+    fn ask(&mut self, slot: usize, question: Question) -> usize {
+        let questions = &mut self.questions[slot];
+        let known = questions.iter().position(|known| *known == question);
         known.unwrap_or_else(|| {
-            self.picks.push((choice.clone(), pick));
-            self.picks.len() - 1
+            questions.push(question);
+            questions.len() - 1
         })
+    }
+
+    /// How the code of a record's label is found.
+    fn steps(&mut self, choice: &Choice, words: &mut Vec<String>) -> Vec<Step> {
+        let mut steps = Vec::new();
+        for choice in choice.with_absent() {
+            if let Source::Field(field) = choice.source {
+                let codes = field.words().iter().map(|word| code_of(words, word));
+                steps.push(Step::Field(field, codes.collect()));
+                continue;
+            }
+            let slot = slot_of(choice, &self.keys).expect("it is an attribute");
+            let pick = Pick::new(choice, words);
+            let otherwise = pick.otherwise;
+            steps.push(Step::Answer(slot, self.ask(slot, Question::Code(pick))));
+            if choice.absent.is_none() {
+                steps.push(Step::Otherwise(otherwise));
+            }
+        }
+        steps
+    }
+
+    /// The same of a resource's.
+    fn picks(&self, choice: &Choice, words: &mut Vec<String>) -> Vec<(usize, Pick)> {
+        let slot = |choice| slot_of(choice, &self.resource_keys).expect("it is an attribute");
+        choice.with_absent().map(|choice| (slot(choice), Pick::new(choice, words))).collect()
+    }
+
+    /// The conditions of a rule on records.
+    fn conditions(&mut self, rule: &Rule) -> Vec<Wanted> {
+        let matching = &rule.matching;
+        let mut conditions = Vec::new();
+        for (key, condition) in &matching.attributes {
+            let slot = self.keys.slot(key);
+            conditions.push(match condition {
+                Condition::Present(is_present) => Wanted::Present(slot, *is_present),
+                condition => Wanted::Yes(slot, self.ask(slot, Question::Holds(condition.clone()))),
+            });
+        }
+        if !matching.any_present.is_empty() {
+            let slots = matching.any_present.iter().map(|key| self.keys.slot(key));
+            conditions.push(Wanted::AnyOf(slots.collect()));
+        }
+        conditions.extend(matching.severity.map(|(from, to)| Wanted::Severity(from, to)));
+        for (field, wanted) in [(Field::Parsed, matching.parsed), (Field::SpanStatus, matching.is_error)] {
+            conditions.extend(wanted.map(|wanted| Wanted::Field(field, usize::from(wanted))));
+        }
+        conditions
     }
 }
 
 impl Plan {
     fn new(number: usize, rule: &Rule, parts: &mut Parts) -> Plan {
-        let matching = &rule.matching;
-        let asked = |conditions: &[(Box<[u8]>, Condition)], keys: &Keys| {
-            conditions.iter().map(|(key, condition)| (keys.slot(key), condition.clone())).collect()
-        };
-        let mut shift = 0;
-        let mut labels = Vec::new();
+        let (mut shift, mut labels) = (0, Vec::new());
         for label in &rule.labels {
-            let is_of_resource = matches!(label.choice.source, Source::Resource(_));
             let mut words = vec![OTHER.to_owned()];
-            let keys = if is_of_resource { &parts.resource_keys } else { &parts.keys };
-            let pick = Pick::new(&label.choice, keys, &mut words);
-            let pick = match is_of_resource {
-                true => Found::OfResource(pick),
-                false => Found::Shared(parts.share(&label.choice, pick)),
+            let code = match label.choice.source {
+                Source::Resource(_) => CodeOf::Resource(parts.picks(&label.choice, &mut words)),
+                Source::Attribute(_) | Source::Field(_) => {
+                    CodeOf::Record(parts.steps(&label.choice, &mut words))
+                }
             };
             let cap = if let Values::Capped(max) = label.choice.values { usize::from(max) } else { 0 };
             let bits = usize::BITS - (words.len() + cap).leading_zeros();
-            labels.push(LabelPlan { name: label.name.clone(), words, cap, shift, bits, pick });
+            labels.push(LabelPlan { name: label.name.clone(), words, cap, shift, bits, code });
             shift += bits;
         }
         assert!(shift <= Key::BITS, "labels and their values are bounded when rules are read");
-        let Parts { keys, resource_keys, .. } = parts;
-        let any_present = matching.any_present.iter().fold(0, |mask, key| mask | 1 << keys.slot(key));
-        let span_kinds = matching.span_kinds.iter().fold(0, |mask, kind| mask | 1 << *kind as u32);
+        let resource = rule.matching.resource.iter();
+        let resource = resource.map(|(key, asked)| (parts.resource_keys.slot(key), asked.clone()));
         Plan {
             number,
             labels,
-            resource: asked(&matching.resource, resource_keys),
-            attributes: asked(&matching.attributes, keys),
-            any_present,
-            span_kinds: if span_kinds == 0 { u32::MAX } else { span_kinds },
-            value: Measure::of(&rule.kind, keys),
+            measure: Measure::of(&rule.kind, &parts.keys),
+            has_exemplars: rule.has_exemplars(),
+            resource: resource.collect(),
+            conditions: parts.conditions(rule),
+            span_kinds: bits_of(&rule.matching.span_kinds),
             rule: rule.clone(),
         }
     }
 
     /// What the resource says of the label set, if the rule is for its records; and whether a bound was met.
     pub(super) fn of_resource(&self, seen: &Seen<'_>, series: &Series) -> Option<(Key, bool)> {
-        let holds = |(slot, condition): &(usize, Condition)| condition.ask(seen.get(*slot)) == Answer::Yes;
+        let holds =
+            |(slot, condition): &(usize, Condition)| condition.ask(seen.get(*slot)) == scalar::Answer::Yes;
         if !self.resource.iter().all(holds) {
             return None;
         }
         let (mut key, mut is_capped) = (0, false);
         for (number, label) in self.labels.iter().enumerate() {
-            let Found::OfResource(pick) = &label.pick else { continue };
-            let code = match (&pick.choose, seen.get(pick.slot)) {
-                (Choose::Capped, Some(value)) => {
+            let CodeOf::Resource(picks) = &label.code else { continue };
+            let there = picks.iter().find_map(|(slot, pick)| Some((pick, seen.get(*slot)?)));
+            let code = match there {
+                Some((pick, value)) if pick.is_as_it_comes() => {
                     let code = series.code_of(self.number, number, value);
                     is_capped |= code == Code::Full;
                     code.or(pick.otherwise)
                 }
-                _ => pick.code(seen, &Item::default()).unwrap_or(pick.otherwise),
+                Some((pick, value)) => pick.code(value).unwrap_or(pick.otherwise),
+                None => picks.last().map_or(0, |(_, pick)| pick.otherwise),
             };
-            key |= code << label.shift;
+            key |= Key::from(code) << label.shift;
         }
         Some((key, is_capped))
     }
 
-    /// What a record adds. `base` is what its resource says of the label set.
-    #[inline]
-    pub(super) fn apply(
-        &self,
-        base: Key,
-        seen: &Seen<'_>,
-        item: &Item<'_>,
-        picks: &[Pick],
-        codes: &mut Codes,
-    ) -> Outcome {
-        let is_number = match self.admits(seen, item) {
-            Answer::No => return Outcome::None,
-            answer => answer == Answer::Yes,
-        };
-        let measured =
-            self.value.as_ref().map_or(Ok(Some((0, 0.0))), |measure| measure.of_record(seen, item));
-        let (bucket, value) = match measured {
-            Ok(Some(measured)) if is_number => measured,
-            Ok(Some(_)) | Err(NotANumber) => return Outcome::Bad,
-            // Nothing was measured.
-            Ok(None) => return Outcome::None,
-        };
+    /// What log records or spans of a signature add. `base` is what their resource says of the label set, `classes` are those of
+    /// the attributes.
+    pub(super) fn resolve(&self, base: Key, signature: &Signature, classes: &[Classes]) -> Outcome {
+        let fields = signature.fields();
+        if self.measure.as_ref().is_some_and(|measure| !measure.is_in(signature)) {
+            return Outcome::None;
+        }
+        if self.span_kinds >> fields.span_kind() & 1 == 0 {
+            return Outcome::None;
+        }
+        let answer = |slot: usize, question| classes[slot].answer(signature.class(slot), question);
+        let mut is_bad = false;
+        for wanted in &self.conditions {
+            let holds = match wanted {
+                Wanted::Yes(slot, question) => match answer(*slot, *question) {
+                    // It only matters when all else holds.
+                    Some(Answer::NotANumber) => {
+                        is_bad = true;
+                        true
+                    }
+                    answer => answer == Some(Answer::Yes),
+                },
+                Wanted::Present(slot, is_present) => signature.has(*slot) == *is_present,
+                Wanted::AnyOf(slots) => slots.iter().any(|slot| signature.has(*slot)),
+                Wanted::Severity(from, to) => fields.is_severe(*from, *to),
+                Wanted::Field(field, word) => fields.word_of(*field) == *word,
+            };
+            if !holds {
+                return Outcome::None;
+            }
+        }
         let mut key = base;
         for label in &self.labels {
-            let Found::Shared(number) = label.pick else { continue };
-            match codes.find(number, || picks[number].code(seen, item)) {
-                Ok(code) => key |= code << label.shift,
-                Err(NotANumber) => return Outcome::Bad,
+            let CodeOf::Record(steps) = &label.code else { continue };
+            let code = steps.iter().find_map(|step| match step {
+                Step::Answer(slot, question) => answer(*slot, *question),
+                Step::Field(field, codes) => Some(Answer::Code(codes[fields.word_of(*field)])),
+                Step::Otherwise(code) => Some(Answer::Code(*code)),
+            });
+            match code {
+                Some(Answer::Code(code)) => key |= Key::from(code) << label.shift,
+                _ => is_bad = true,
             }
         }
-        Outcome::Add { key, bucket, value }
-    }
-
-    /// Whether the rule is for the record; what is no number only matters when all else holds.
-    #[inline]
-    fn admits(&self, seen: &Seen<'_>, item: &Item<'_>) -> Answer {
-        if self.span_kinds != u32::MAX && self.span_kinds >> item.span_kind & 1 == 0 {
-            return Answer::No;
-        }
-        if self.any_present != 0 && !seen.has_any(self.any_present) {
-            return Answer::No;
-        }
-        let mut answer = Answer::Yes;
-        for (slot, condition) in &self.attributes {
-            match condition.ask(seen.get(*slot)) {
-                Answer::Yes => {}
-                Answer::No => return Answer::No,
-                Answer::NotANumber => answer = Answer::NotANumber,
-            }
-        }
-        let matching = &self.rule.matching;
-        let is_severe = matching.severity.is_none_or(|(from, to)| (from..=to).contains(&item.severity));
-        let is_parsed = matching.parsed.is_none_or(|parsed| item.is_parsed(seen) == parsed);
-        let is_error = matching.is_error.is_none_or(|is_error| item.is_error == is_error);
-        if is_severe && is_parsed && is_error { answer } else { Answer::No }
+        if is_bad { Outcome::Bad } else { Outcome::Add(key) }
     }
 }
 
-impl Codes {
-    /// What is kept; further labels are looked for each time.
-    const MOST: usize = 32;
-    /// Stands for what is no number.
-    const BAD: u32 = u32::MAX;
-
-    #[inline]
-    pub(super) fn clear(&mut self) {
-        self.known = 0;
-    }
-
-    #[inline]
-    fn find(
-        &mut self,
-        number: usize,
-        find: impl FnOnce() -> Result<u64, NotANumber>,
-    ) -> Result<u64, NotANumber> {
-        if number >= Self::MOST {
-            return find();
-        }
-        if self.known >> number & 1 == 0 {
-            self.codes[number] = find().map_or(Self::BAD, |code| code as u32);
-            self.known |= 1 << number;
-        }
-        match self.codes[number] {
-            Self::BAD => Err(NotANumber),
-            code => Ok(u64::from(code)),
-        }
+/// Bits of the kinds, all of them for none.
+fn bits_of(kinds: &[SpanKind]) -> u32 {
+    match kinds {
+        [] => u32::MAX,
+        kinds => kinds.iter().fold(0, |bits, kind| bits | 1 << *kind as u32),
     }
 }
 
@@ -337,74 +363,6 @@ impl LabelPlan {
     pub(super) fn code_in(&self, key: Key) -> usize {
         (key >> self.shift & ((1 << self.bits) - 1)) as usize
     }
-}
-
-impl Pick {
-    fn new(choice: &Choice, keys: &Keys, words: &mut Vec<String>) -> Pick {
-        let slot = match &choice.source {
-            Source::Resource(key) | Source::Attribute(key) => keys.slot(key),
-            Source::Field(_) => 0,
-        };
-        let mut codes = |of: &[String]| -> Vec<u64> { of.iter().map(|word| code(words, word)).collect() };
-        let named = codes(&choice.values.words(&choice.source));
-        let otherwise = codes(std::slice::from_ref(&choice.otherwise))[0];
-        let choose = match &choice.values {
-            Values::OfField => match choice.source {
-                Source::Field(field) => Choose::OfField(field, named),
-                Source::Resource(_) | Source::Attribute(_) => Choose::Listed(Vec::new(), named),
-            },
-            Values::Listed(literals) => match literals.iter().map(Literal::number).collect() {
-                Some(numbers) => Choose::Numbers(numbers, named),
-                None => Choose::Listed(literals.clone(), named),
-            },
-            Values::Mapped(cases) => {
-                let cases = cases.iter().zip(named);
-                Choose::Mapped(cases.map(|((condition, _), code)| (condition.clone(), code)).collect())
-            }
-            Values::HttpStatus => Choose::HttpStatus(named.try_into().expect("the words are the classes")),
-            Values::Capped(_) => Choose::Capped,
-        };
-        let absent = choice.absent.as_ref().map(|absent| Box::new(Pick::new(absent, keys, words)));
-        Pick { slot, choose, otherwise, absent }
-    }
-
-    /// The code of the label's value.
-    #[inline]
-    fn code(&self, seen: &Seen<'_>, item: &Item<'_>) -> Result<u64, NotANumber> {
-        if let Choose::OfField(field, codes) = &self.choose {
-            return Ok(codes[item.word_of(*field, seen)]);
-        }
-        let Some(value) = seen.get(self.slot) else {
-            return self.absent.as_ref().map_or(Ok(self.otherwise), |absent| absent.code(seen, item));
-        };
-        let found = match &self.choose {
-            Choose::Listed(literals, codes) => position(literals, value).map(|index| codes[index]),
-            Choose::Numbers(numbers, codes) => value.number().and_then(|given| {
-                numbers.iter().position(|number| *number == given).map(|index| codes[index])
-            }),
-            Choose::Mapped(cases) => {
-                let holds = |(condition, _): &&(Condition, u64)| condition.ask(Some(value)) == Answer::Yes;
-                cases.iter().find(holds).map(|(_, code)| *code)
-            }
-            Choose::HttpStatus(codes) => {
-                let class = (value.number().ok_or(NotANumber)? / 100.0).floor() - 2.0;
-                // A conversion stays within its type: what is too large has no code either.
-                if class < 0.0 { None } else { codes.get(class as usize).copied() }
-            }
-            Choose::OfField(..) | Choose::Capped => None,
-        };
-        Ok(found.unwrap_or(self.otherwise))
-    }
-}
-
-/// The code of a word, which is put to the others if it is new.
-fn code(words: &mut Vec<String>, word: &str) -> u64 {
-    let known = words.iter().position(|known| known == word);
-    let code = known.unwrap_or_else(|| {
-        words.push(word.to_owned());
-        words.len() - 1
-    });
-    code as u64
 }
 
 impl Measure {
@@ -417,20 +375,19 @@ impl Measure {
         })
     }
 
-    /// The bucket of the record's value, and the value, if it has one.
+    /// Whether there is anything to measure.
+    fn is_in(&self, signature: &Signature) -> bool {
+        self.slot.is_none_or(|slot| signature.has(slot))
+    }
+
+    /// The bucket of the value that is there, and the value.
     #[inline]
-    fn of_record(&self, seen: &Seen<'_>, item: &Item<'_>) -> Result<Option<(usize, f64)>, NotANumber> {
-        let number = match self.slot {
-            None => item.duration_nanos as f64,
-            Some(slot) => match seen.get(slot) {
-                Some(value) => value.number().ok_or(NotANumber)?,
-                None => return Ok(None),
-            },
-        };
+    pub(super) fn value(&self, signature: &Signature, item: &Item<'_>) -> Result<(usize, f64), BadValue> {
+        let number = self.slot.map_or(item.duration_nanos as f64, |slot| signature.number(slot));
         let value = number * self.scale;
         if !(0.0..=MAX_VALUE).contains(&value) {
-            return Err(NotANumber);
+            return Err(BadValue);
         }
-        Ok(Some((self.bounds.partition_point(|bound| *bound < value), value)))
+        Ok((self.bounds.partition_point(|bound| *bound < value), value))
     }
 }

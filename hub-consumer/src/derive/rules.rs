@@ -151,6 +151,13 @@ pub(super) enum Values {
     Capped(u16),
 }
 
+impl Choice {
+    /// Itself, and where to look when the attribute is absent.
+    pub(super) fn with_absent(&self) -> impl Iterator<Item = &Choice> {
+        std::iter::successors(Some(self), |choice| choice.absent.as_deref())
+    }
+}
+
 impl Field {
     /// Its values, by the number that a record has of them.
     pub(super) fn words(self) -> &'static [&'static str] {

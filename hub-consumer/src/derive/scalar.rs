@@ -37,10 +37,10 @@ impl<'a> Scalar<'a> {
 
     /// The number it is, in whatever form it was sent.
     #[inline]
-    pub(super) fn number(self) -> Option<f64> {
+    pub(super) fn number(&self) -> Option<f64> {
         match self {
-            Scalar::Int(number) => Some(number as f64),
-            Scalar::Double(number) => number.is_finite().then_some(number),
+            Scalar::Int(number) => Some(*number as f64),
+            Scalar::Double(number) => number.is_finite().then_some(*number),
             Scalar::Text(text) => number_of(text),
             Scalar::Truth(_) | Scalar::Other => None,
         }
@@ -82,13 +82,13 @@ impl Literal {
     }
 
     #[inline]
-    fn is(&self, value: Scalar<'_>) -> bool {
+    fn is(&self, value: &Scalar<'_>) -> bool {
         match self {
-            Literal::Text(text) => matches!(value, Scalar::Text(given) if *given == **text),
+            Literal::Text(text) => matches!(value, Scalar::Text(given) if **given == **text),
             Literal::Number(number) => value.number() == Some(*number),
             Literal::Truth(truth) => match value {
-                Scalar::Truth(given) => given == *truth,
-                Scalar::Text(text) => text == truth.to_string().as_bytes(),
+                Scalar::Truth(given) => given == truth,
+                Scalar::Text(text) => *text == truth.to_string().as_bytes(),
                 _ => false,
             },
         }
@@ -97,7 +97,7 @@ impl Literal {
 
 /// The first of these that the value is.
 #[inline]
-pub(super) fn position(literals: &[Literal], value: Scalar<'_>) -> Option<usize> {
+pub(super) fn position(literals: &[Literal], value: &Scalar<'_>) -> Option<usize> {
     literals.iter().position(|literal| literal.is(value))
 }
 
@@ -128,7 +128,7 @@ pub(super) enum Answer {
 impl Condition {
     /// Whether it holds for the value of an attribute, `None` when the attribute is absent.
     #[inline]
-    pub(super) fn ask(&self, value: Option<Scalar<'_>>) -> Answer {
+    pub(super) fn ask(&self, value: Option<&Scalar<'_>>) -> Answer {
         let holds = match (self, value) {
             (Condition::Present(wanted), value) => value.is_some() == *wanted,
             (_, None) => false,
@@ -157,8 +157,8 @@ mod tests {
     fn a_number_is_taken_in_every_form_it_is_sent_in() {
         for value in [Scalar::Int(200), Scalar::Double(200.0), text("200"), text("200.0"), text("2e2")] {
             assert_eq!(value.number(), Some(200.0), "{value:?}");
-            assert_eq!(Condition::Range(200.0, 299.0).ask(Some(value)), Answer::Yes);
-            assert_eq!(position(&[Literal::Number(404.0), Literal::Number(200.0)], value), Some(1));
+            assert_eq!(Condition::Range(200.0, 299.0).ask(Some(&value)), Answer::Yes);
+            assert_eq!(position(&[Literal::Number(404.0), Literal::Number(200.0)], &value), Some(1));
         }
     }
 
@@ -168,7 +168,7 @@ mod tests {
         let others = ["", " 1", "1ms", "NaN", "inf", "-infinity", "1e999", "0x10", &long, "\u{661}"];
         for value in others.map(text) {
             assert_eq!(value.number(), None, "{value:?}");
-            assert_eq!(Condition::Range(f64::MIN, f64::MAX).ask(Some(value)), Answer::NotANumber);
+            assert_eq!(Condition::Range(f64::MIN, f64::MAX).ask(Some(&value)), Answer::NotANumber);
         }
         for value in
             [Scalar::Double(f64::NAN), Scalar::Double(f64::INFINITY), Scalar::Truth(true), Scalar::Other]
@@ -181,23 +181,23 @@ mod tests {
     #[test]
     fn texts_are_compared_byte_for_byte() {
         let quoted = Literal::Text(b"a\"b".as_slice().into());
-        assert_eq!(position(std::slice::from_ref(&quoted), text("a\"b")), Some(0));
-        assert_eq!(position(&[quoted], text("a\\\"b")), None);
-        assert_eq!(position(&[Literal::Text(b"200".as_slice().into())], Scalar::Int(200)), None);
+        assert_eq!(position(std::slice::from_ref(&quoted), &text("a\"b")), Some(0));
+        assert_eq!(position(&[quoted], &text("a\\\"b")), None);
+        assert_eq!(position(&[Literal::Text(b"200".as_slice().into())], &Scalar::Int(200)), None);
         let prefix = Condition::Prefix(b"/api/menu/".as_slice().into());
         let long = format!("/api/menu/{}", "x".repeat(10_000));
         for (path, answer) in [("/api/menu/", Answer::Yes), (&long, Answer::Yes), ("/api/menu", Answer::No)] {
-            assert_eq!(prefix.ask(Some(text(path))), answer);
+            assert_eq!(prefix.ask(Some(&text(path))), answer);
         }
-        assert_eq!(prefix.ask(Some(Scalar::Int(1))), Answer::No);
+        assert_eq!(prefix.ask(Some(&Scalar::Int(1))), Answer::No);
     }
 
     #[test]
     fn a_truth_value_is_also_its_text() {
         let literal = [Literal::Truth(true)];
-        assert_eq!(position(&literal, Scalar::Truth(true)), Some(0));
-        assert_eq!(position(&literal, text("true")), Some(0));
-        assert_eq!(position(&literal, text("false")), None);
+        assert_eq!(position(&literal, &Scalar::Truth(true)), Some(0));
+        assert_eq!(position(&literal, &text("true")), Some(0));
+        assert_eq!(position(&literal, &text("false")), None);
     }
 
     #[test]
@@ -207,6 +207,6 @@ mod tests {
             assert_eq!(condition.ask(None), Answer::No);
         }
         assert_eq!(Condition::Present(false).ask(None), Answer::Yes);
-        assert_eq!(Condition::Present(false).ask(Some(text(""))), Answer::No);
+        assert_eq!(Condition::Present(false).ask(Some(&text(""))), Answer::No);
     }
 }

@@ -15,7 +15,7 @@ use super::{
     metrics::DeriveMetrics,
     plan::{Key, Plan},
     scalar::Scalar,
-    tally::{Counts, Exemplar, Sampled, Tally},
+    tally::{Cell, Counts, Exemplar, Sampled, Tally},
 };
 
 /// A value that is longer is not kept as a label.
@@ -65,7 +65,7 @@ pub(super) type LabelSet = Arc<[(String, String)]>;
 /// The code of a value of a resource attribute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Code {
-    Known(u64),
+    Known(u32),
     /// It cannot be a label.
     None,
     /// There are as many as there may be.
@@ -74,7 +74,7 @@ pub(super) enum Code {
 
 impl Code {
     /// The code, or that of what is counted as `otherwise`.
-    pub(super) fn or(self, otherwise: u64) -> u64 {
+    pub(super) fn or(self, otherwise: u32) -> u32 {
         match self {
             Code::Known(code) => code,
             Code::None => otherwise,
@@ -125,14 +125,20 @@ impl Series {
         let plans = &tally.program.plans;
         let mut state = self.state();
         let State { rules, copies } = &mut *state;
-        let add = |(number, (plan, counts)): (usize, (&Arc<Plan>, &Counts))| {
+        let (mut places, mut added) = (Vec::new(), Vec::new());
+        for (plan, counts) in plans.iter().zip(&tally.counts) {
             let totals = &mut rules[plan.number];
-            let (places, others) = totals.add(counts, plan);
-            let of_rule = tally.exemplars.iter().filter(|sampled| sampled.place().0 == number);
-            totals.sample(of_rule, &places, *copies);
-            (totals.list.len(), counts.overflowed.count + others)
-        };
-        let added: Vec<_> = plans.iter().zip(&tally.counts).enumerate().map(add).collect();
+            let (of_rule, others) = totals.add(counts, &tally.cells, plan);
+            places.push(of_rule);
+            added.push((totals.list.len(), counts.overflowed.count + others));
+        }
+        for Sampled { plan, label_set, bucket, exemplar, .. } in &tally.exemplars {
+            let plan = *plan as usize;
+            if let Some(place) = places[plan][*label_set as usize] {
+                let total = &mut rules[plans[plan].number].list[place];
+                total.exemplars[*bucket as usize] = Some((*exemplar, *copies));
+            }
+        }
         drop(state);
         for (plan, ((size, overflowed), counts)) in plans.iter().zip(added.into_iter().zip(&tally.counts)) {
             self.metrics.counted(&plan.rule.name, size, overflowed, counts.bad.count);
@@ -141,12 +147,12 @@ impl Series {
     }
 
     /// The code of a value that a label takes as it comes.
-    pub(super) fn code_of(&self, plan: usize, label: usize, value: Scalar<'_>) -> Code {
+    pub(super) fn code_of(&self, plan: usize, label: usize, value: &Scalar<'_>) -> Code {
         let Some(text) = text_of(value).filter(|text| !text.is_empty()) else { return Code::None };
         let of = &self.plans[plan].labels[label];
         // A value that is also a word of ours is that word: no label set may be there twice.
         if let Some(word) = of.words.iter().position(|word| *word == text) {
-            return Code::Known(word as u64);
+            return Code::Known(word as u32);
         }
         let mut state = self.state();
         let values = &mut state.rules[plan].values[label];
@@ -157,7 +163,7 @@ impl Series {
             }
             values.push(text);
         }
-        Code::Known((of.words.len() + number) as u64)
+        Code::Known((of.words.len() + number) as u32)
     }
 
     /// A copy of everything.
@@ -199,11 +205,12 @@ impl Series {
 
 impl Totals {
     /// Adds the counts of a block: the place of each of its label sets, and how many records had to go to that of all others.
-    fn add(&mut self, counts: &Counts, plan: &Plan) -> (Vec<Option<usize>>, u64) {
+    fn add(&mut self, counts: &Counts, cells: &[Cell], plan: &Plan) -> (Vec<Option<usize>>, u64) {
         let (mut places, mut others) = (Vec::new(), 0);
-        for (key, cells) in counts.keys.iter().zip(counts.cells.chunks_exact(self.width)) {
+        for (key, first) in &counts.label_sets {
+            let cells = &cells[*first as usize..][..self.width];
             let count: u64 = cells.iter().map(|cell| cell.count).sum();
-            // A record that was none may have left a label set behind.
+            // A Kafka record that was none may have left a label set behind.
             let place = (count > 0).then(|| self.place(*key, plan));
             places.push(place.map(|(place, _)| place));
             let Some((place, is_own)) = place else { continue };
@@ -215,22 +222,6 @@ impl Totals {
             }
         }
         (places, others)
-    }
-
-    /// Keeps the exemplars of a block, instead of older ones of their buckets.
-    fn sample<'s>(
-        &mut self,
-        sampled: impl Iterator<Item = &'s Sampled>,
-        places: &[Option<usize>],
-        copies: u64,
-    ) {
-        for sampled in sampled {
-            let width = self.width;
-            let cell = sampled.place().1;
-            if let Some(place) = places[cell / width] {
-                self.list[place].exemplars[cell % width] = Some((sampled.exemplar, copies));
-            }
-        }
     }
 
     /// The place of a label set, and whether it is its own and not that of all others.
@@ -275,7 +266,7 @@ impl Total {
     }
 }
 
-fn text_of(value: Scalar<'_>) -> Option<String> {
+fn text_of(value: &Scalar<'_>) -> Option<String> {
     match value {
         Scalar::Text(text) => Some(String::from_utf8_lossy(text).into_owned()),
         Scalar::Int(number) => Some(number.to_string()),

@@ -2,24 +2,25 @@
 //!
 //! A Kafka record that cannot be decoded must leave nothing behind, so what it adds is *staged* until it is whole.
 //!
-//! Memory, for each block: of every rule at most `max_series` + 1 label sets with as many cells as the histogram has buckets, of
-//! some 40 bytes, and an exemplar of some 56 bytes for each cell at most. In practice it is the label sets that the block
-//! has, a few dozen.
+//! Memory, for each block: of every rule at most `max_series` + 2 label sets with as many cells as the histogram has buckets, of
+//! some 40 bytes, and an exemplar of some 70 bytes for each cell at most; 4,096 signatures of some 100 bytes; and the classes of
+//! values that rules tell apart. In practice it is the label sets that the block has, a few dozen.
 
-use std::{
-    collections::HashMap,
-    hash::{BuildHasherDefault, Hasher},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
-use telemetry_wire::{Malformed, logs::ResourceLogs};
+use telemetry_wire::{Malformed, common::AnyValue, logs::ResourceLogs};
 
 use super::{
+    classes::{Class, Classes},
     item::Item,
-    keys::Seen,
-    plan::{Codes, Key, Outcome, Plan, Program},
+    plan::{Key, Outcome, Plan, Program},
+    rule_sets::RuleSets,
     scalar::Scalar,
+    signature::{Signature, Signatures},
 };
+
+/// Signatures that are remembered at once. Rules of few labels make some hundred; more are worked out again.
+const MOST_SIGNATURES: usize = 4096;
 
 /// What the records of one block add to the series.
 #[derive(Debug)]
@@ -27,37 +28,67 @@ pub struct Tally {
     pub(super) program: Arc<Program>,
     /// By the program's rules.
     pub(super) counts: Vec<Counts>,
+    /// Of all rules; each label set has as many behind one another as its rule has buckets.
+    pub(super) cells: Vec<Cell>,
     pub(super) exemplars: Vec<Sampled>,
     /// Log records or spans.
     pub(super) items: u64,
-    sets: Sets,
-    /// By the number of a key in the block, the number of the attribute that is looked at; only of keys that were seen.
-    slots: Vec<u8>,
-    /// The labels of the record at hand.
-    codes: Codes,
-    /// Something was left out or sent to `other` in the record at hand.
+    sets: RuleSets,
+    /// By the number of a key in the block.
+    slots: Vec<Slot>,
+    /// By the number of an attribute that is looked at.
+    classes: Vec<Classes>,
+    /// Of the log record or span at hand.
+    signature: Signature,
+    /// What came before, each with a number; and by that what it does, from and to where in `actions`.
+    signatures: Signatures,
+    ranges: Vec<(u32, u32)>,
+    actions: Vec<Action>,
+    /// Something was left out or sent to `other` in the Kafka record at hand.
     is_marked: bool,
     /// Cells that hold something staged.
-    touched: Vec<At>,
-    /// Of these, what the records before the last one have.
+    touched: Vec<u32>,
+    /// Exemplars of the Kafka records before the one at hand.
     kept_exemplars: usize,
-    kept_resources: usize,
+}
+
+/// What is known of an attribute's key.
+#[derive(Debug, Clone, Copy)]
+enum Slot {
+    /// It was not looked for yet.
+    Unknown,
+    /// No rule looks at it.
+    Ignored,
+    /// It is looked at under this number.
+    At(u8),
+}
+
+/// What a log record or span does.
+#[derive(Debug, Clone, Copy)]
+enum Action {
+    /// It counts in this cell.
+    Count { cell: u32 },
+    /// Its value counts in one of the cells from here on; maybe only because a bound sends it there.
+    Measure { plan: u32, label_set: u32, first: u32, is_bounded: bool },
+    /// It counts under `other` because of a bound.
+    Bounded { plan: u32 },
+    /// It is left out: a value in it is no number.
+    Leave { plan: u32 },
 }
 
 /// The counts of one rule.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
     /// Label sets in the order they came, each with its first cell.
-    pub(super) keys: Vec<Key>,
-    pub(super) cells: Vec<Cell>,
-    /// Values that are no numbers.
+    pub(super) label_sets: Vec<(Key, u32)>,
+    /// Records with values that are no numbers.
     pub(super) bad: Staged,
     /// Records that a bound has sent to `other`.
     pub(super) overflowed: Staged,
-    index: HashMap<Key, u32, BuildHasherDefault<KeyHasher>>,
+    index: HashMap<Key, u32>,
 }
 
-/// A count with what the record at hand adds to it.
+/// A count with what the Kafka record at hand adds to it.
 #[derive(Debug, Default)]
 pub(super) struct Staged {
     pub(super) count: u64,
@@ -74,17 +105,13 @@ pub(super) struct Cell {
     has_exemplar: bool,
 }
 
-/// Where a cell is.
-#[derive(Debug, Clone, Copy)]
-struct At {
-    plan: u32,
-    cell: u32,
-}
-
-/// An exemplar and the cell that it is of.
+/// An exemplar and what it is of: number of the rule in the program, of the label set in the rule, and bucket.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sampled {
-    at: At,
+    pub(super) plan: u32,
+    pub(super) label_set: u32,
+    pub(super) bucket: u32,
+    cell: u32,
     pub(super) exemplar: Exemplar,
 }
 
@@ -98,39 +125,25 @@ pub(super) struct Exemplar {
     pub(super) span_id: [u8; 8],
 }
 
-/// The rules that apply to the records of a resource.
-#[derive(Debug, Default)]
-struct Sets {
-    list: Vec<Vec<Active>>,
-    known: HashMap<Vec<Active>, u32>,
-    /// By the block's number of a resource.
-    of_resource: Vec<u32>,
-}
-
-/// A rule that applies, with what the resource says of the label set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Active {
-    plan: u32,
-    base: Key,
-    is_capped: bool,
-}
-
 impl Tally {
     /// Nothing, to be counted by these rules.
     pub fn new(program: Arc<Program>) -> Tally {
-        let counts = program.plans.iter().map(|_| Counts::default()).collect();
         Tally {
-            program,
-            counts,
+            counts: program.plans.iter().map(|_| Counts::default()).collect(),
+            cells: Vec::new(),
             exemplars: Vec::new(),
             items: 0,
-            sets: Sets::default(),
+            sets: RuleSets::default(),
             slots: Vec::new(),
-            codes: Codes::default(),
+            classes: program.questions.iter().map(|questions| Classes::new(questions.len())).collect(),
+            signature: Signature::new(program.questions.len()),
+            signatures: Signatures::new(),
+            ranges: Vec::new(),
+            actions: Vec::new(),
             is_marked: false,
             touched: Vec::new(),
             kept_exemplars: 0,
-            kept_resources: 0,
+            program,
         }
     }
 
@@ -144,10 +157,10 @@ impl Tally {
         self.program.series.add(&self);
     }
 
-    /// The record at hand is part of the block, with so many log records or spans.
+    /// The Kafka record at hand is part of the block, with so many log records or spans.
     pub(crate) fn keep(&mut self, items: usize) {
-        for At { plan, cell } in self.touched.drain(..) {
-            self.counts[plan as usize].cells[cell as usize].keep();
+        for cell in self.touched.drain(..) {
+            self.cells[cell as usize].keep();
         }
         if std::mem::take(&mut self.is_marked) {
             for counts in &mut self.counts {
@@ -157,146 +170,211 @@ impl Tally {
         }
         self.items += items as u64;
         self.kept_exemplars = self.exemplars.len();
-        self.kept_resources = self.sets.of_resource.len();
+        self.sets.keep();
     }
 
-    /// The record at hand is none: what it added goes away.
+    /// The Kafka record at hand is none: what it added goes away.
     pub(crate) fn forget(&mut self) {
-        for At { plan, cell } in self.touched.drain(..) {
-            self.counts[plan as usize].cells[cell as usize].forget();
+        for cell in self.touched.drain(..) {
+            self.cells[cell as usize].forget();
         }
-        for Sampled { at, .. } in self.exemplars.drain(self.kept_exemplars..) {
-            self.counts[at.plan as usize].cells[at.cell as usize].has_exemplar = false;
+        for Sampled { cell, .. } in self.exemplars.drain(self.kept_exemplars..) {
+            self.cells[cell as usize].has_exemplar = false;
         }
-        for counts in &mut self.counts {
-            counts.bad.staged = 0;
-            counts.overflowed.staged = 0;
+        if std::mem::take(&mut self.is_marked) {
+            for counts in &mut self.counts {
+                counts.bad.staged = 0;
+                counts.overflowed.staged = 0;
+            }
         }
-        self.is_marked = false;
-        self.sets.of_resource.truncate(self.kept_resources);
+        self.sets.forget();
         // The block gives the numbers of its keys to others.
         self.slots.clear();
+        self.signature.clear();
     }
 
-    /// The number by which an attribute is looked at, if it is. `number` is that of its key in the block.
+    /// The rules for the resource with this number in the block; `None` when there are none.
+    pub(super) fn enter(&mut self, number: u32, group: &ResourceLogs<'_>) -> Result<Option<u32>, Malformed> {
+        self.sets.of(&self.program, number, group)
+    }
+
+    /// Whether any rule is for spans of this kind.
     #[inline]
-    pub(super) fn slot_of(&mut self, number: u32, key: &[u8]) -> Option<usize> {
+    pub(super) fn wants(&self, span_kind: u8) -> bool {
+        self.program.span_kinds >> span_kind & 1 == 1
+    }
+
+    /// Whether an attribute may be looked at, by the number of its key in the block.
+    #[inline]
+    pub(super) fn may_look_at(&self, number: u32) -> bool {
+        !matches!(self.slots.get(number as usize), Some(Slot::Ignored))
+    }
+
+    /// An attribute of the log record or span at hand, and the number of its key in the block.
+    #[inline(never)]
+    pub(super) fn see(&mut self, number: u32, key: &[u8], value: &AnyValue<'_>) {
         let slot = match self.slots.get(number as usize) {
-            Some(slot) if *slot != Self::UNSEEN => *slot,
-            _ => self.find_slot(number as usize, key),
+            None | Some(Slot::Unknown) => self.find_slot(number as usize, key),
+            Some(slot) => *slot,
         };
-        (slot != Self::OTHER).then_some(usize::from(slot))
+        let Slot::At(slot) = slot else { return };
+        let (slot, value) = (usize::from(slot), Scalar::of(value));
+        let class = match self.classes[slot].find(&self.program.questions[slot], &value) {
+            Some(class) => class,
+            None => self.add_class(slot, &value),
+        };
+        self.signature.note(slot, class);
+        if self.program.measured >> slot & 1 == 1 {
+            self.signature.note_number(slot, &value);
+        }
     }
 
     #[cold]
-    fn find_slot(&mut self, number: usize, key: &[u8]) -> u8 {
+    fn find_slot(&mut self, number: usize, key: &[u8]) -> Slot {
         if self.slots.len() <= number {
-            self.slots.resize(number + 1, Self::UNSEEN);
+            self.slots.resize(number + 1, Slot::Unknown);
         }
-        let slot = self.program.keys.find(key).map_or(Self::OTHER, |slot| slot as u8);
+        let slot = self.program.keys.find(key).map_or(Slot::Ignored, |slot| Slot::At(slot as u8));
         self.slots[number] = slot;
         slot
     }
 
-    /// In [`Tally::slots`]: no rule looks at the key.
-    const OTHER: u8 = u8::MAX;
-    /// In [`Tally::slots`]: the key was not looked for yet.
-    const UNSEEN: u8 = u8::MAX - 1;
-
-    /// The set of rules for the resource with this number in the block; `None` when there are none.
-    pub(super) fn set_of(&mut self, number: u32, group: &ResourceLogs<'_>) -> Result<Option<u32>, Malformed> {
-        if number as usize == self.sets.of_resource.len() {
-            let set = self.find_set(group)?;
-            self.sets.of_resource.push(set);
+    #[cold]
+    fn add_class(&mut self, slot: usize, value: &Scalar<'_>) -> Class {
+        let Tally { program, classes, .. } = self;
+        if let Some(class) = classes[slot].add(&program.questions[slot], value) {
+            return class;
         }
-        let set = self.sets.of_resource[number as usize];
-        Ok((set != Sets::NONE).then_some(set))
+        // They begin anew, and signatures of the old ones are void.
+        classes[slot].clear();
+        let class = classes[slot].add(&program.questions[slot], value).expect("there is room for one");
+        self.forget_signatures();
+        class
     }
 
-    fn find_set(&mut self, group: &ResourceLogs<'_>) -> Result<u32, Malformed> {
-        let Tally { program, sets, .. } = self;
-        let mut seen = Seen::nothing();
-        for attribute in group.resource.attributes() {
-            let attribute = attribute?;
-            if let Some(number) = program.resource_keys.find(attribute.key) {
-                seen.note(number, Scalar::of(&attribute.value));
-            }
-        }
-        let active = |(number, plan): (usize, &Arc<Plan>)| {
-            let (base, is_capped) = plan.of_resource(&seen, &program.series)?;
-            Some(Active { plan: number as u32, base, is_capped })
+    fn forget_signatures(&mut self) {
+        self.signatures.clear();
+        self.ranges.clear();
+        self.actions.clear();
+    }
+
+    /// The attributes of the log record or span at hand come once more.
+    pub(super) fn restart(&mut self) {
+        self.signature.clear();
+    }
+
+    /// Counts the log record or span at hand, whose resource has these rules.
+    pub(super) fn item(&mut self, set: u32, item: &Item<'_>) {
+        let has_parse_error = self.program.keys.parse_error.is_some_and(|slot| self.signature.has(slot));
+        self.signature.finish(set, item.fields(has_parse_error));
+        let (start, end) = match self.signatures.find(&self.signature) {
+            Some(number) => self.ranges[number as usize],
+            None => self.resolve(set),
         };
-        let active: Vec<Active> = program.plans.iter().enumerate().filter_map(active).collect();
-        if active.is_empty() {
-            return Ok(Sets::NONE);
+        for index in start..end {
+            match self.actions[index as usize] {
+                Action::Count { cell } => self.add(cell, 0.0),
+                Action::Measure { plan, label_set, first, is_bounded } => {
+                    self.measure(plan, label_set, first, is_bounded, item);
+                }
+                Action::Bounded { plan } => self.bounded(plan),
+                Action::Leave { plan } => self.leave(plan),
+            }
         }
-        let next = sets.list.len() as u32;
-        let set = *sets.known.entry(active.clone()).or_insert(next);
-        if set == next {
-            sets.list.push(active);
-        }
-        Ok(set)
+        self.signature.clear();
     }
 
-    /// Counts a log record or span of a resource with these rules.
-    #[inline]
-    pub(super) fn item(&mut self, set: u32, seen: &Seen<'_>, item: &Item<'_>) {
-        let Tally { program, counts, exemplars, touched, sets, codes, is_marked, .. } = self;
-        codes.clear();
-        for active in &sets.list[set as usize] {
-            let (plan, counts) = (&program.plans[active.plan as usize], &mut counts[active.plan as usize]);
-            match plan.apply(active.base, seen, item, &program.picks, codes) {
+    /// What the signature at hand does, which is new.
+    #[cold]
+    fn resolve(&mut self, set: u32) -> (u32, u32) {
+        if self.signatures.len() >= MOST_SIGNATURES {
+            self.forget_signatures();
+        }
+        self.signatures.add(&self.signature);
+        let Tally { program, counts, cells, sets, signature, classes, actions, .. } = self;
+        let start = actions.len() as u32;
+        for active in sets.rules(set) {
+            let plan = active.plan;
+            let (of, counts) = (&program.plans[plan as usize], &mut counts[plan as usize]);
+            match of.resolve(active.base, signature, classes) {
                 Outcome::None => {}
-                Outcome::Bad => {
-                    counts.bad.staged += 1;
-                    *is_marked = true;
-                }
-                Outcome::Add { key, bucket, value } => {
-                    let (first, is_own) = counts.first_cell(key, plan);
-                    if active.is_capped || !is_own {
-                        counts.overflowed.staged += 1;
-                        *is_marked = true;
-                    }
-                    let at = At { plan: active.plan, cell: first + bucket as u32 };
-                    let cell = &mut counts.cells[at.cell as usize];
-                    if cell.staged == 0 {
-                        touched.push(at);
-                    }
-                    cell.staged += 1;
-                    cell.staged_sum += value;
-                    if plan.rule.has_exemplars()
-                        && !cell.has_exemplar
-                        && let Some(exemplar) = Exemplar::of(item, value)
-                    {
-                        cell.has_exemplar = true;
-                        exemplars.push(Sampled { at, exemplar });
+                Outcome::Bad => actions.push(Action::Leave { plan }),
+                Outcome::Add(key) => {
+                    let (label_set, is_own) = counts.label_set(key, of, cells);
+                    let (_, first) = counts.label_sets[label_set as usize];
+                    let is_bounded = active.is_capped || !is_own;
+                    match of.measure {
+                        Some(_) => actions.push(Action::Measure { plan, label_set, first, is_bounded }),
+                        None => {
+                            actions.extend(is_bounded.then_some(Action::Bounded { plan }));
+                            actions.push(Action::Count { cell: first });
+                        }
                     }
                 }
             }
         }
+        let range = (start, actions.len() as u32);
+        self.ranges.push(range);
+        range
     }
-}
 
-impl Counts {
-    /// The first cell of a label set, and whether it is its own and not that of all others.
     #[inline]
-    fn first_cell(&mut self, key: Key, plan: &Plan) -> (u32, bool) {
-        match self.index.get(&key) {
-            Some(first) => (*first, true),
-            None => self.add_cells(key, plan),
+    fn add(&mut self, at: u32, value: f64) {
+        let cell = &mut self.cells[at as usize];
+        if cell.staged == 0 {
+            self.touched.push(at);
+        }
+        cell.staged += 1;
+        cell.staged_sum += value;
+    }
+
+    #[inline]
+    fn measure(&mut self, plan: u32, label_set: u32, first: u32, is_bounded: bool, item: &Item<'_>) {
+        let of = &self.program.plans[plan as usize];
+        let Some(measure) = &of.measure else { return };
+        let Ok((bucket, value)) = measure.value(&self.signature, item) else { return self.leave(plan) };
+        let (has_exemplars, bucket) = (of.has_exemplars, bucket as u32);
+        let cell = first + bucket;
+        self.add(cell, value);
+        if is_bounded {
+            self.bounded(plan);
+        }
+        if has_exemplars
+            && !self.cells[cell as usize].has_exemplar
+            && let Some(exemplar) = Exemplar::of(item, value)
+        {
+            self.cells[cell as usize].has_exemplar = true;
+            self.exemplars.push(Sampled { plan, label_set, bucket, cell, exemplar });
         }
     }
 
     #[cold]
-    fn add_cells(&mut self, key: Key, plan: &Plan) -> (u32, bool) {
-        if key != 0 && self.index.len() > plan.rule.max_series {
-            return (self.first_cell(0, plan).0, false);
+    fn bounded(&mut self, plan: u32) {
+        self.counts[plan as usize].overflowed.staged += 1;
+        self.is_marked = true;
+    }
+
+    #[cold]
+    fn leave(&mut self, plan: u32) {
+        self.counts[plan as usize].bad.staged += 1;
+        self.is_marked = true;
+    }
+}
+
+impl Counts {
+    /// The number of a label set, and whether it is its own and not that of all others.
+    fn label_set(&mut self, key: Key, plan: &Plan, cells: &mut Vec<Cell>) -> (u32, bool) {
+        if let Some(number) = self.index.get(&key) {
+            return (*number, true);
         }
-        let first = self.cells.len() as u32;
-        self.keys.push(key);
-        self.cells.resize(self.cells.len() + plan.rule.width(), Cell::default());
-        self.index.insert(key, first);
-        (first, true)
+        if key != 0 && self.index.len() > plan.rule.max_series {
+            return (self.label_set(0, plan, cells).0, false);
+        }
+        let number = self.label_sets.len() as u32;
+        self.label_sets.push((key, cells.len() as u32));
+        cells.resize(cells.len() + plan.rule.width(), Cell::default());
+        self.index.insert(key, number);
+        (number, true)
     }
 }
 
@@ -317,42 +395,11 @@ impl Cell {
     }
 }
 
-impl Sampled {
-    /// The number of its rule in the program, and of its cell.
-    pub(super) fn place(&self) -> (usize, usize) {
-        (self.at.plan as usize, self.at.cell as usize)
-    }
-}
-
 impl Exemplar {
     /// Of a record that is part of a trace.
     fn of(item: &Item<'_>, value: f64) -> Option<Exemplar> {
         let trace_id = <[u8; 16]>::try_from(item.trace_id).ok().filter(|id| *id != [0; 16])?;
         let span_id = item.span_id.try_into().unwrap_or_default();
         Some(Exemplar { value, unix_nano: item.unix_nano, trace_id, span_id })
-    }
-}
-
-impl Sets {
-    /// No rule applies.
-    const NONE: u32 = u32::MAX;
-}
-
-/// Label sets are numbers of a few bits: both halves of a product with an odd number of many bits tell them apart.
-#[derive(Debug, Default)]
-struct KeyHasher(u64);
-
-impl Hasher for KeyHasher {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write_u64(&mut self, key: u64) {
-        let product = u128::from(key ^ 0x9e37_79b9_7f4a_7c15) * 0xd6e8_feb8_6659_fd93;
-        self.0 = product as u64 ^ (product >> 64) as u64;
-    }
-
-    fn write(&mut self, _: &[u8]) {
-        unreachable!("only numbers are hashed")
     }
 }

@@ -2,55 +2,67 @@
 
 use telemetry_wire::{Malformed, common::AnyValue, logs::ResourceLogs};
 
-use super::{item::Item, keys::Seen, scalar::Scalar, tally::Tally};
+use super::{item::Item, tally::Tally};
 
 /// What is looked at of one request. Without a tally, and for resources that no rule is for, it does nothing.
 #[derive(Debug)]
-pub(crate) struct Watch<'t, 'r> {
+pub(crate) struct Watch<'t> {
     tally: Option<&'t mut Tally>,
     /// The rules for the resource at hand.
     set: Option<u32>,
-    seen: Seen<'r>,
+    /// The record at hand is looked at.
+    is_on: bool,
 }
 
-impl<'t, 'r> Watch<'t, 'r> {
+impl<'t> Watch<'t> {
     /// Looks on for a tally, if there is one.
-    pub(crate) fn new(tally: Option<&'t mut Tally>) -> Watch<'t, 'r> {
-        Watch { tally, set: None, seen: Seen::nothing() }
+    pub(crate) fn new(tally: Option<&'t mut Tally>) -> Watch<'t> {
+        Watch { tally, set: None, is_on: false }
     }
 
     /// What follows is of the resource of this group, which has this number in the block. Must be told of every group.
     pub(crate) fn enter(&mut self, number: u32, group: &ResourceLogs<'_>) -> Result<(), Malformed> {
         if let Some(tally) = &mut self.tally {
-            self.set = tally.set_of(number, group)?;
+            self.set = tally.enter(number, group)?;
+            self.is_on = self.set.is_some();
         }
         Ok(())
     }
 
-    /// An attribute of the record at hand, and the number of its key in the block.
+    /// A span of this kind begins.
     #[inline]
-    pub(crate) fn see(&mut self, number: u32, key: &[u8], value: &AnyValue<'r>) {
-        if self.set.is_some()
+    pub(crate) fn span(&mut self, kind: u8) {
+        if let Some(tally) = &self.tally {
+            self.is_on = self.set.is_some() && tally.wants(kind);
+        }
+    }
+
+    /// An attribute of the record at hand, and the number of its key in the block.
+    #[allow(clippy::inline_always, reason = "a call for each attribute is a twentieth of decoding it")]
+    #[inline(always)]
+    pub(crate) fn see(&mut self, number: u32, key: &[u8], value: &AnyValue<'_>) {
+        if self.is_on
             && let Some(tally) = &mut self.tally
-            && let Some(slot) = tally.slot_of(number, key)
+            && tally.may_look_at(number)
         {
-            self.seen.note(slot, Scalar::of(value));
+            tally.see(number, key, value);
         }
     }
 
     /// Its attributes come once more.
-    #[inline]
     pub(crate) fn restart(&mut self) {
-        self.seen.clear();
+        if let Some(tally) = &mut self.tally {
+            tally.restart();
+        }
     }
 
     /// The record at hand is read.
     #[inline]
-    pub(crate) fn item(&mut self, item: Item<'r>) {
-        if let (Some(tally), Some(set)) = (&mut self.tally, self.set) {
-            let parse_error = tally.program.keys.parse_error;
-            tally.item(set, &self.seen, &Item { parse_error, ..item });
-            self.seen.clear();
+    pub(crate) fn item(&mut self, item: &Item<'_>) {
+        if self.is_on
+            && let (Some(tally), Some(set)) = (&mut self.tally, self.set)
+        {
+            tally.item(set, item);
         }
     }
 }

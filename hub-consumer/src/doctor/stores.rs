@@ -7,7 +7,7 @@ use reqwest::header::DATE;
 use service_runtime::error_chain::ErrorChain;
 use telemetry_wire::Signal;
 
-use super::{Finding, clock};
+use super::{Finding, Level, clock};
 use crate::{
     app::Hub,
     clickhouse::{
@@ -30,6 +30,10 @@ const METRICS: &str = "metrics";
 
 pub(super) async fn clickhouse(hub: &Hub) -> Vec<Finding> {
     let Some(config) = &hub.config.clickhouse else { return Vec::new() };
+    let tables: Vec<_> = hub.config.signals.iter().filter(|of| of.signal != Signal::Metrics).collect();
+    if tables.is_empty() {
+        return Vec::new();
+    }
     let url = config.http.url();
     let asked_from = now_ms();
     let Ok(client) = Client::new(&config.http) else {
@@ -51,8 +55,11 @@ pub(super) async fn clickhouse(hub: &Hub) -> Vec<Finding> {
         Finding::fine(CLICKHOUSE, format!("{url} answers; version {version}")),
         clock(CLICKHOUSE, CLICKHOUSE, theirs, asked, 0),
     ];
-    findings.extend(schema(config).await);
-    for signal in hub.config.signals.iter().filter(|of| of.signal != Signal::Metrics) {
+    let schema = schema(config).await;
+    // What a migration makes is not told of a second time.
+    let is_made = schema.as_ref().is_none_or(|finding| finding.level == Level::Fine);
+    findings.extend(schema);
+    for signal in tables.into_iter().filter(|_| is_made) {
         findings.push(Box::pin(table(hub, config, signal)).await);
     }
     findings.extend(disks(&client).await);
@@ -82,9 +89,10 @@ async fn schema(config: &ClickHouseConfig) -> Option<Finding> {
 /// What `run` does before its first insert: the table's columns, its windows, and the proof on a scratch table.
 async fn table(hub: &Hub, config: &ClickHouseConfig, signal: &SignalConfig) -> Finding {
     let opened = match signal.signal {
-        Signal::Logs => resend::open_table::<LogRows>(hub, config, signal).await.map(drop),
+        // Nothing is inserted, so that no name of a cluster is needed: the brokers may be away.
+        Signal::Logs => resend::open_table_in::<LogRows>(hub, config, signal, String::new()).await.map(drop),
         Signal::Traces | Signal::Metrics => {
-            resend::open_table::<SpanRows>(hub, config, signal).await.map(drop)
+            resend::open_table_in::<SpanRows>(hub, config, signal, String::new()).await.map(drop)
         }
     };
     let name = config.table_of(signal.signal);
@@ -152,7 +160,10 @@ pub(super) async fn metrics(hub: &Hub) -> Vec<Finding> {
         }
         Verdict::Alert { detail, .. } => {
             let found = format!("{url} refuses us: {detail}");
-            let remedy = "check mimir.url, mimir.path, the tenant and the credentials";
+            let remedy = match &config.tenant {
+                Some(_) => "check mimir.url, mimir.path, mimir.tenant and the credentials",
+                None => "set mimir.tenant (none is sent), or check mimir.url, mimir.path and the credentials",
+            };
             return vec![Finding::problem(METRICS, found, remedy)];
         }
         Verdict::Stored { .. } | Verdict::Divide { .. } | Verdict::Stale => {

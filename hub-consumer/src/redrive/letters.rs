@@ -1,7 +1,7 @@
 //! The dead letters that are to be sent again: which there are, and reading them as the records they were.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     hash::{DefaultHasher, Hash as _, Hasher as _},
     str,
     sync::Arc,
@@ -14,6 +14,7 @@ use telemetry_wire::headers::dead_letter as names;
 
 use super::{RedriveArgs, Summary};
 use crate::{
+    audit::{LetterPlace, redriven_letters},
     config::SignalConfig,
     dead_letter::PART,
     replay::feed,
@@ -27,14 +28,18 @@ pub(super) struct Letter {
     pub(super) reason: String,
     /// The record or a part of one, under its place in the topic; `None` when only its head is left.
     pub(super) record: Option<Fragment>,
+    /// All letters of this record or part, where they are in the dead-letter topic.
+    pub(super) places: Vec<LetterPlace>,
 }
 
 /// The letters of one signal that are chosen.
 #[derive(Debug)]
 pub(super) struct Letters {
     signal: SignalConfig,
-    /// Those to be sent, by their place in the dead-letter topic: partition and offset.
-    places: Vec<(i32, i64)>,
+    /// Those to be sent.
+    places: Vec<LetterPlace>,
+    /// Of each record or part that is to be sent and has several letters, those before its latest.
+    earlier: HashMap<LetterPlace, Vec<LetterPlace>>,
     chosen: Vec<(String, u64)>,
     given_up: Vec<(String, u64)>,
     next: usize,
@@ -51,7 +56,7 @@ struct Key {
 
 /// What the headers of a letter say.
 struct Found {
-    place: (i32, i64),
+    place: LetterPlace,
     reason: String,
     attempts: u32,
     written_ms: i64,
@@ -65,8 +70,8 @@ impl Letters {
         let source = signal.topic.clone();
         let looking = tokio::task::spawn_blocking(move || {
             let reader = RangeReader::isolated(&connection, IsolationLevel::ReadCommitted)?;
-            // Of several letters of a record the one of the most attempts is the latest.
-            let mut latest: HashMap<Key, Found> = HashMap::new();
+            let mut all: HashMap<Key, Vec<Found>> = HashMap::new();
+            let mut redriven: HashSet<LetterPlace> = HashSet::new();
             for end in ends {
                 let range = OffsetRange {
                     topic: topic.clone(),
@@ -75,24 +80,31 @@ impl Letters {
                     to: end.high,
                 };
                 reader.read(&range, |letter| {
-                    let Some((key, found)) = found(letter, end.partition, &source) else { return };
-                    match latest.get(&key) {
-                        Some(known) if known.attempts > found.attempts => {}
-                        _ => drop(latest.insert(key, found)),
+                    if let Some(places) = redriven_letters(letter) {
+                        redriven.extend(places);
+                    } else if let Some((key, found)) = found(letter, end.partition, &source) {
+                        all.entry(key).or_default().push(found);
                     }
                 })?;
             }
-            anyhow::Ok(latest)
+            for letters in all.values_mut() {
+                letters.retain(|letter| !redriven.contains(&letter.place));
+            }
+            anyhow::Ok(all)
         });
-        let latest = looking.await.context("look at the letters")??;
+        let all = looking.await.context("look at the letters")??;
         let mut letters = Letters {
             signal: signal.clone(),
             places: Vec::new(),
+            earlier: HashMap::new(),
             chosen: Vec::new(),
             given_up: Vec::new(),
             next: 0,
         };
-        for (Key { partition, .. }, found) in latest {
+        for (Key { partition, .. }, mut of_one) in all {
+            // Of several letters of a record the one of the most attempts is the latest.
+            of_one.sort_by_key(|letter| letter.attempts);
+            let Some(found) = of_one.pop() else { continue };
             let millis = |time: jiff::Timestamp| time.as_millisecond();
             let is_chosen = (args.reasons.is_empty() || args.reasons.contains(&found.reason))
                 && (args.partitions.is_empty() || args.partitions.contains(&partition))
@@ -107,6 +119,9 @@ impl Letters {
             }
             letters.chosen.push((found.reason, 1));
             letters.places.push(found.place);
+            if !of_one.is_empty() {
+                letters.earlier.insert(found.place, of_one.iter().map(|letter| letter.place).collect());
+            }
         }
         letters.places.sort_unstable();
         Ok(letters)
@@ -129,8 +144,13 @@ impl Letters {
         }
         let (signal, places) = (self.signal.clone(), self.places[self.next..].to_vec());
         let reading = tokio::task::spawn_blocking(move || read(&signal, &places, bytes));
-        let (chunk, read) = reading.await.context("read the letters")??;
+        let (mut chunk, read) = reading.await.context("read the letters")??;
         self.next += read;
+        for letter in &mut chunk {
+            if let Some(earlier) = letter.places.first().and_then(|latest| self.earlier.remove(latest)) {
+                letter.places.extend(earlier);
+            }
+        }
         Ok(Some(chunk))
     }
 }
@@ -161,7 +181,8 @@ fn read(signal: &SignalConfig, places: &[(i32, i64)], bytes: usize) -> anyhow::R
                 if text(record, names::ORIGINAL_BYTES).is_some() {
                     heads.push((letters.len(), source(record), attempts(record) + 1));
                 }
-                letters.push(Letter { reason, record: record_of(signal, record) });
+                let places = vec![(partition, record.offset)];
+                letters.push(Letter { reason, record: record_of(signal, record), places });
             })?;
             for (index, place, attempts) in heads {
                 letters[index].record = place.and_then(|place| whole(&reader, signal, place, attempts));

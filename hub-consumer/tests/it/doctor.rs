@@ -35,11 +35,10 @@ async fn what_is_wrong_is_told_with_what_helps() {
     let config = line.table_config(&database.config, "blocks: {max_age: 50ms}");
     let (topic, letters) = (line.topic.as_str(), line.dead_letters.as_str());
     let migrate = "hub-consumer migrate";
-    let missing: [&[&str]; 4] = [
+    let missing: [&[&str]; 3] = [
         &["PROBLEM brokers", topic, "is not there", "hub-consumer topics"],
         &["PROBLEM brokers", letters, "is not there"],
         &["PROBLEM clickhouse", "lacks 7 steps", migrate],
-        &["PROBLEM clickhouse", "otel_logs", "nothing of"],
     ];
     check(&config, &missing).await;
 
@@ -77,6 +76,22 @@ async fn what_does_not_answer_is_one_problem_each() {
         &["PROBLEM metrics", "does not take requests", "check mimir.url"],
     ];
     check(&config, &problems).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_problem_is_blamed_on_what_has_it() {
+    let (line, database) = (Line::new(Signal::Logs, 1).await, Database::migrated().await);
+    let mut config = line.table_config(&database.config, "");
+    config.signals[0].consumer.connection.brokers = vec!["127.0.0.1:1".to_owned()];
+    check(&config, &[&["PROBLEM brokers", "do not answer"]]).await;
+    database.drop().await;
+
+    // A hub of metrics alone needs no table.
+    let (line, nothing) = (Line::new(Signal::Metrics, 1).await, Database::empty().await);
+    let mimir = &devstack::shared().mimir_url;
+    let with = |more: &str| line.table_config(&nothing.config, &format!("mimir: {{url: '{mimir}'{more}}}\n"));
+    check(&with(", tenant: anonymous"), &[]).await;
+    nothing.drop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -24,6 +24,7 @@ mod operate;
 mod oracle;
 mod pipeline;
 mod prometheus;
+mod reconcile;
 mod redrive;
 mod replay;
 mod runbook;

@@ -122,18 +122,27 @@ async fn parts_of_a_record_are_redriven_each_by_itself() {
     assert_eq!(letters().await, 2);
 
     let args = RedriveArgs { max_attempts: 2, ..RedriveArgs::default() };
-    let run = async || redrive(config.clone(), Runtime::detached(), &args).await.unwrap()["bad_request"];
+    let run =
+        async || redrive(config.clone(), Runtime::detached(), &args).await.unwrap().remove("bad_request");
     // One of two is mended: the other comes back. They are settled together, so both are counted as failed.
     mended[0].store(true, Ordering::Relaxed);
-    assert_eq!(run().await, Fates { chosen: 2, failed: 2, ..Fates::default() });
-    assert_eq!(letters().await, 3);
+    assert_eq!(run().await, Some(Fates { chosen: 2, failed: 2, ..Fates::default() }));
+    assert_eq!(letters().await, 3 + 2, "a new letter, and notes about the old ones");
     mended[1].store(true, Ordering::Relaxed);
-    assert_eq!(run().await, Fates { chosen: 2, stored: 2, ..Fates::default() });
+    assert_eq!(run().await, Some(Fates { chosen: 1, stored: 1, ..Fates::default() }));
+    assert_eq!(letters().await, 5 + 1);
+    assert_eq!(run().await, None);
     assert!(names.iter().all(|name| stub.stored().contains_key(*name)), "{:?}", stub.stored());
 
     // What never passes is given up.
     mended[1].store(false, Ordering::Relaxed);
-    assert_eq!(run().await, Fates { chosen: 2, failed: 2, ..Fates::default() });
-    assert_eq!(run().await, Fates { chosen: 1, stored: 1, given_up: 1, ..Fates::default() });
-    assert_eq!(letters().await, 4);
+    line.send(0, &request(vec![gauge("bad_2", 1)]), &[]).await;
+    let hub = Hub::ready(config.clone()).await;
+    line.wait_until_committed().await;
+    hub.stop().await;
+    for _ in 0..args.max_attempts {
+        assert_eq!(run().await, Some(Fates { chosen: 1, failed: 1, ..Fates::default() }));
+    }
+    assert_eq!(run().await, Some(Fates { given_up: 1, ..Fates::default() }));
+    assert_eq!(letters().await, 6 + 1 + 2 * 2);
 }

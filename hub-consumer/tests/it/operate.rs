@@ -96,6 +96,15 @@ async fn topics_are_made_once_and_compared_afterwards() {
         apply(&config, args).await.unwrap().into_iter().map(|(_, found)| found).collect()
     };
     let dry = TopicsArgs { dry_run: true, ..args.clone() };
+    // A dry run does not promise what the brokers would refuse.
+    for dry_run in [true, false] {
+        let three = TopicsArgs { replication: 3, dry_run, ..args.clone() };
+        let refused = format!("{:#}", apply(&config, &three).await.unwrap_err());
+        assert!(
+            refused.contains("the cluster has 1 brokers") && refused.contains("--replication 1"),
+            "{refused}"
+        );
+    }
     assert_eq!(found(&dry).await, [Found::Created, Found::Created]);
     assert!(admin::watermarks(&line.connection, &line.topic).await.is_err(), "a dry run makes nothing");
     assert_eq!(found(&args).await, [Found::Created, Found::Created]);

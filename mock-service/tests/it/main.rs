@@ -6,6 +6,7 @@ mod answers;
 mod lifecycle;
 mod load;
 mod log_lines;
+mod orders;
 mod program;
 mod receiver;
 mod tracing;

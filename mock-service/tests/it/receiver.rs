@@ -21,7 +21,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 };
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
-use opentelemetry_proto::tonic::logs::v1::LogRecord;
+use opentelemetry_proto::tonic::logs::v1::{LogRecord, ResourceLogs};
 use opentelemetry_proto::tonic::metrics::v1::{Metric, metric};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::Span;
@@ -111,6 +111,18 @@ impl Receiver {
             .collect()
     }
 
+    /// Each log record with the service that it is of.
+    pub(crate) fn service_records(&self) -> Vec<(String, LogRecord)> {
+        let received = self.received.lock().unwrap();
+        let of = |resource: &ResourceLogs| {
+            let attributes = &resource.resource.as_ref().unwrap().attributes;
+            let service = attribute(attributes, "service.name").unwrap();
+            let records = resource.scope_logs.iter().flat_map(|scope| scope.log_records.clone());
+            records.map(|record| (service.clone(), record)).collect::<Vec<_>>()
+        };
+        received.logs.iter().flat_map(|request| &request.resource_logs).flat_map(of).collect()
+    }
+
     pub(crate) fn metrics(&self) -> Vec<Metric> {
         let received = self.received.lock().unwrap();
         let resources = received.metrics.iter().flat_map(|request| &request.resource_metrics);
@@ -150,6 +162,7 @@ pub(crate) fn text(value: &AnyValue) -> String {
     match value.value.as_ref().expect("a value") {
         Value::StringValue(text) => text.clone(),
         Value::IntValue(number) => number.to_string(),
+        Value::DoubleValue(number) => number.to_string(),
         other => panic!("not a kind the program uses: {other:?}"),
     }
 }

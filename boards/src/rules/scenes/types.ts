@@ -26,6 +26,13 @@ export interface Saying {
   summary: string;
 }
 
+/** Alerts by name, with the time from `since` to the evaluation at which they fired first. */
+export interface FirstTimes {
+  since: string;
+  market?: string;
+  alerts: Record<string, string>;
+}
+
 export interface Scene {
   name: string;
   description: string;
@@ -37,6 +44,8 @@ export interface Scene {
   /** In ascending order. What fires at none of them fires never. */
   moments: Moment[];
   says?: Saying[];
+  /** When each alert that fires does so for the first time: exactly these, of a market where one is named. */
+  first?: FirstTimes[];
   /** What fires when rules are evaluated once a minute and programs still push every ten seconds; left out, that is not tried. */
   everyMinute?: Moment[];
 }

@@ -111,7 +111,7 @@ impl ProducerConfig {
         let delivery_timeout = section.value(
             "delivery_timeout",
             defaults.delivery_timeout.unwrap_or(ProducerConfig::DEFAULT_DELIVERY_TIMEOUT),
-            "A record that no broker has acknowledged by then is given up as retryable.",
+            "What no broker has acknowledged by then counts as failed for now: a sender is told to come again. The record stays with the producer.",
         );
         let max_message_bytes = bounded(
             section,

@@ -73,6 +73,8 @@ fn header_names_are_written_down_in_the_contract() {
         dead_letter::SOURCE_OFFSET,
         dead_letter::SOURCE_TIMESTAMP,
         dead_letter::ORIGINAL_BYTES,
+        dead_letter::ATTEMPTS,
+        dead_letter::REDRIVEN,
     ];
     for name in names {
         assert!(contract.contains(&format!("`{name}`")), "docs/wire.md does not name {name}");

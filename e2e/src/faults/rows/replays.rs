@@ -168,8 +168,8 @@ pub(in crate::faults) async fn poison_redriven(arena: &mut Arena, repeats: u32) 
     .await?;
     for round in 0..repeats {
         let code = hubs.line.hub_command("redrive", &["--signal", "logs"])?.wait().await?.code();
-        let expected = Some(if i64::from(round) < MOST_ATTEMPTS { 1 } else { 0 });
-        outcome.check(code == expected, format!("redrive {round} ends with {code:?}"));
+        // What comes back, and what is given up, is not stored.
+        outcome.check(code == Some(1), format!("redrive {round} ends with {code:?}"));
     }
     let (records, letters) = hubs.dead_letters(Signal::Logs).await?;
     let most = poison * (1 + MOST_ATTEMPTS.min(i64::from(repeats)));

@@ -7,7 +7,7 @@ use service_runtime::settings::Problem;
 use telemetry_wire::Signal;
 
 use super::{
-    Choice, Field, Kind, Rule, Source, Value, labels,
+    Field, Kind, Rule, Source, Value, labels,
     matching::{self, bytes},
     names::{check_metric, check_overlaps},
     yaml::{Found, Mapping, problem},
@@ -217,8 +217,7 @@ impl Rule {
 
     /// What its labels look at.
     fn sources(&self) -> impl Iterator<Item = &Source> {
-        let choices = |label| std::iter::successors(Some(label), |choice: &&Choice| choice.absent.as_deref());
-        self.labels.iter().flat_map(move |label| choices(&label.choice)).map(|choice| &choice.source)
+        self.labels.iter().flat_map(|label| label.choice.with_absent()).map(|choice| &choice.source)
     }
 }
 

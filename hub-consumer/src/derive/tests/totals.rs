@@ -85,6 +85,59 @@ fn every_bucket_has_the_first_exemplar_of_a_block_and_the_latest_block_wins() {
     assert_eq!(traces(&deriving), [] as [u8; 0], "what was pushed is not sent again");
 }
 
+/// More signatures than are remembered at once, of integers and of texts that ask two questions.
+#[test]
+fn totals_are_right_when_log_records_hardly_ever_are_alike() {
+    let rule = |key: &str| {
+        format!(
+            "{{name: {key}_total, help: Counts., from: logs, kind: counter, match: {{attributes: {{{key}: {{from: 0}}}}}}, \
+             labels: {{{key}: {{attribute: {key}, one_of: [1, 2, 3, 4, 5, 6, 7, 8, 9]}}}}}}"
+        )
+    };
+    let deriving = deriving(&format!("rules: [{}]", ["a", "b", "c", "d"].map(rule).join(", ")));
+    // Each comes twice, the second time known. Zeros are left out, so that some add to fewer series than others.
+    let record = |number: i64| {
+        let digit = |place: u32| number / 10_i64.pow(place) % 10;
+        let (as_number, as_text) = (|digit| Value::IntValue(digit), |digit: i64| text(&digit.to_string()));
+        let all = [
+            ("a", digit(0), as_number(digit(0))),
+            ("b", digit(1), as_text(digit(1))),
+            ("c", digit(2), as_number(digit(2))),
+            ("d", digit(3), as_text(digit(3))),
+        ];
+        let there = all.into_iter().filter(|(_, digit, _)| *digit > 0);
+        log(there.map(|(key, _, value)| attribute(key, value)).collect())
+    };
+    count::<LogRows>(
+        &deriving,
+        Signal::Logs,
+        &[logs_of("s", (0..20_000).map(|number| record(number / 2)).collect())],
+    );
+    let series = |key: &str, digit: u64| (format!("{key}_total{{{key}={digit}}}"), vec![2_000]);
+    let expected =
+        ["a", "b", "c", "d"].into_iter().flat_map(|key| (1..10).map(move |digit| series(key, digit)));
+    assert_eq!(counted(&deriving), expected.collect());
+}
+
+#[test]
+fn what_is_not_there_to_be_measured_is_neither_counted_nor_bad() {
+    let rule = "rules: [{name: n_seconds, help: Measures., unit: s, from: logs, kind: histogram, value: {attribute: took, scale: 1}, \
+                buckets: [1], labels: {class: {attribute: status, class: http_status}}}]";
+    let deriving = deriving(rule);
+    let took = attribute("took", Value::DoubleValue(0.5));
+    let ok = attribute("status", Value::IntValue(200));
+    let not_a_number = attribute("status", text("fine"));
+    let records = vec![
+        log(vec![ok.clone()]),
+        log(vec![not_a_number.clone()]),
+        log(vec![took.clone(), not_a_number]),
+        log(vec![took, ok]),
+    ];
+    count::<LogRows>(&deriving, Signal::Logs, &[logs_of("s", records)]);
+    assert_eq!(counted(&deriving), [("n_seconds{class=2xx}".to_owned(), vec![1, 0])].into());
+    assert_eq!(deriving.metrics.bad_values_of("n_seconds"), 1);
+}
+
 /// What the shipped rules make of answers, counted plainly.
 fn expected(answers: &[Answer]) -> Counted {
     let bounds = [

@@ -1,0 +1,96 @@
+import { MARKET } from '../build/prom.ts';
+import { CONFIRMATION, ORDERS } from './slo.ts';
+import type { Metric } from './types.ts';
+
+const RECONCILER = '`hub-consumer reconcile`, from what is stored (docs/orders.md)';
+
+/** Whether who paid gets a meal: the order flow of docs/orders.md. There is data only where it runs. */
+export const INCIDENT: Metric[] = [
+  {
+    id: 'order_confirmation',
+    title: 'Paid orders confirmed',
+    audience: 'incident',
+    owner: 'Order team',
+    unit: 'percentunit',
+    decimals: 2,
+    definition: `Paid orders that a restaurant's tablet acknowledged within ${ORDERS.confirmSeconds} s, of those that should be at a restaurant`,
+    source: `\`order_outcome_total\`, each order once, decided ${ORDERS.confirmSeconds} s after its capture by ${RECONCILER}`,
+    caveat: `two minutes old by definition; cancelled, refunded and rejected orders are in neither number`,
+    ifRed: 'stop taking orders, then read *Six points*: the first bar that is shorter is where they go',
+    objective: { better: 'higher', amber: CONFIRMATION, red: 0.99 },
+    promql:
+      `sum(increase(order_outcome_total{${MARKET},outcome="restaurant_acked_in_time"}[$__range]))` +
+      ` / sum(increase(order_outcome_total{${MARKET},outcome=~"restaurant_acked_in_time|restaurant_acked_late|unconfirmed"}[$__range]))`,
+  },
+  {
+    id: 'order_oldest',
+    title: 'Oldest unconfirmed',
+    audience: 'incident',
+    owner: 'Order team',
+    unit: 's',
+    decimals: 0,
+    definition:
+      'Age of the oldest paid order that is neither confirmed, refunded, cancelled nor rejected; 0 when there is none',
+    source: `\`order_oldest_unreconciled_age_seconds\`, ${RECONCILER}`,
+    caveat: 'a scheduled order counts from when it is due; when the pipeline stands still, no order grows older',
+    ifRed: "follow the runbook's page OrderUnconfirmedTooLong",
+    objective: { better: 'lower', amber: ORDERS.confirmSeconds, red: ORDERS.oldestSecondsRed },
+    promql: `max(order_oldest_unreconciled_age_seconds{${MARKET}})`,
+  },
+  {
+    id: 'order_residual',
+    title: 'Residual',
+    audience: 'incident',
+    owner: 'Payments',
+    unit: 'none',
+    decimals: 0,
+    definition: `Charged orders − (confirmed + refunded + cancelled + rejected + younger than ${ORDERS.confirmSeconds} s + not due)`,
+    source: `\`order_conservation_residual\`, ${RECONCILER}`,
+    caveat: 'orders and not money; it falls when somebody refunds, which mends the harm and not the cause',
+    ifRed: 'each is somebody who paid for nothing: Appendix E of INCIDENT.md says what becomes of them',
+    objective: { better: 'lower', amber: 1, red: 1 },
+    promql: `sum(order_conservation_residual{${MARKET}})`,
+  },
+  {
+    id: 'orders_unconfirmed',
+    title: 'Orders harmed',
+    audience: 'incident',
+    owner: 'Payments',
+    unit: 'none',
+    decimals: 0,
+    definition: `Paid orders that were unconfirmed after ${ORDERS.confirmSeconds} s, over the range`,
+    source: `\`order_outcome_total{outcome="unconfirmed"}\`, ${RECONCILER}`,
+    caveat: 'those that were confirmed later are among them: `order_confirmed_after_decision_total` counts these',
+    ifRed: '*Unconfirmed by restaurant* says where; the list of ids is in the table `order_outcomes`',
+    objective: { better: 'lower', amber: 1, red: 1 },
+    promql: `sum(increase(order_outcome_total{${MARKET},outcome="unconfirmed"}[$__range]))`,
+  },
+  {
+    id: 'canary_age',
+    title: 'Last synthetic order',
+    audience: 'incident',
+    owner: 'SRE',
+    unit: 's',
+    decimals: 0,
+    definition: 'Time since a synthetic order was last confirmed, of the market in which it is longest',
+    source: '`canary_order_last_success_timestamp_seconds`, a prober outside of the flow',
+    caveat: 'one is placed every minute, so up to a minute is nothing; small losses may spare it',
+    ifRed: "follow the runbook's page OrderCanaryMissing",
+    objective: { better: 'lower', amber: ORDERS.confirmSeconds, red: ORDERS.canarySecondsRed },
+    promql: `max(time() - max by (market) (canary_order_last_success_timestamp_seconds{${MARKET}}))`,
+  },
+  {
+    id: 'reconciler_age',
+    title: 'Judged until',
+    audience: 'incident',
+    owner: 'SRE',
+    unit: 's',
+    decimals: 0,
+    definition: 'Time since up to which the reconciler has all events',
+    source: `\`order_reconciler_watermark_timestamp_seconds\`, ${RECONCILER}`,
+    caveat: 'of the whole flow, whatever market is chosen',
+    ifRed: "the other numbers of the reconciler are as old: follow the runbook's page OrderReconcilerBehind",
+    objective: { better: 'lower', amber: 60, red: ORDERS.watermarkSecondsRed },
+    promql: 'time() - max(order_reconciler_watermark_timestamp_seconds)',
+  },
+];
