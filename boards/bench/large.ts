@@ -8,7 +8,17 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { PACKAGE, readArguments } from '../preview/arguments.ts';
-import { loadDashboard, panelsOf, parseRange, prepareTarget, resolveVariables, runTarget, targetsOf, type QueryContext, type Source } from '../preview/query/index.ts';
+import {
+  loadDashboard,
+  panelsOf,
+  parseRange,
+  prepareTarget,
+  resolveVariables,
+  runTarget,
+  targetsOf,
+  type QueryContext,
+  type Source,
+} from '../preview/query/index.ts';
 
 const URL = process.env['CLICKHOUSE_URL'] ?? 'http://127.0.0.1:8123';
 const DATABASE = process.env['CLICKHOUSE_DATABASE'] ?? 'bench';
@@ -63,7 +73,12 @@ function spans(from: number, to: number): string {
 
 async function fill(rows: number, days: number): Promise<void> {
   const there = Number(await ask('SELECT count() FROM otel_logs'));
-  const settings = { max_insert_threads: '1', max_insert_block_size: '100000', min_insert_block_size_rows: '100000', max_partitions_per_insert_block: '1000' };
+  const settings = {
+    max_insert_threads: '1',
+    max_insert_block_size: '100000',
+    min_insert_block_size_rows: '100000',
+    max_partitions_per_insert_block: '1000',
+  };
   for (let from = there; from < rows; from += CHUNK) {
     const to = Math.min(from + CHUNK, rows);
     await ask(logs(from, to, rows, days), settings);
@@ -94,16 +109,37 @@ async function measure(uid: string, context: Omit<QueryContext, 'variables'>): P
         await runTarget(target, { ...context, variables }, panel);
         times.push(performance.now() - started);
       }
-      console.log(`${(panel.title ?? '').padEnd(44)}${median(times).toFixed(0).padStart(10)}${Math.max(...times).toFixed(0).padStart(10)}`);
+      console.log(
+        `${(panel.title ?? '').padEnd(44)}${median(times).toFixed(0).padStart(10)}${Math.max(...times)
+          .toFixed(0)
+          .padStart(10)}`,
+      );
     }
   }
 }
 
 /** Only asked to know that it is there. */
-const MIMIR: Source = { type: 'prometheus', uid: 'mimir', name: 'Mimir', url: 'http://127.0.0.1:9/prometheus', tenant: 'bench', scrapeInterval: 10_000 };
-const CLICKHOUSE: Source = { type: 'grafana-clickhouse-datasource', uid: 'clickhouse', name: 'ClickHouse', url: URL, database: DATABASE };
+const MIMIR: Source = {
+  type: 'prometheus',
+  uid: 'mimir',
+  name: 'Mimir',
+  url: 'http://127.0.0.1:9/prometheus',
+  tenant: 'bench',
+  scrapeInterval: 10_000,
+};
+const CLICKHOUSE: Source = {
+  type: 'grafana-clickhouse-datasource',
+  uid: 'clickhouse',
+  name: 'ClickHouse',
+  url: URL,
+  database: DATABASE,
+};
 await fill(Number(values.rows), Number(values.days));
-console.log(await ask("SELECT formatReadableQuantity(sum(rows)), formatReadableSize(sum(bytes_on_disk)), count() FROM system.parts WHERE active AND database = currentDatabase() AND table = 'otel_logs' FORMAT TSV"));
+console.log(
+  await ask(
+    "SELECT formatReadableQuantity(sum(rows)), formatReadableSize(sum(bytes_on_disk)), count() FROM system.parts WHERE active AND database = currentDatabase() AND table = 'otel_logs' FORMAT TSV",
+  ),
+);
 const range = parseRange(String(values.range), 'now');
 for (const uid of positionals.length > 0 ? positionals : ['platform-overview']) {
   await measure(uid, { sources: [CLICKHOUSE, MIMIR], range, http: { fetch } });

@@ -28,6 +28,9 @@ const FLAGS = [
   '--force-color-profile=srgb',
 ];
 
+/** Milliseconds that a browser may take to start: a busy machine needs some. */
+const PATIENCE = 120_000;
+
 /** A panel as the page shows it. */
 export interface PanelReport {
   id: number;
@@ -48,7 +51,7 @@ export function launchOptions(userDataDir: string): LaunchOptions {
   if (!executablePath) {
     throw new Error('no Chromium found; install it, or name its program in CHROMIUM');
   }
-  return { executablePath, headless: true, args: FLAGS, userDataDir };
+  return { executablePath, headless: true, args: FLAGS, userDataDir, timeout: PATIENCE };
 }
 
 /** Starts a browser with a profile of its own; it is removed at the end. @throws Error when there is none */
@@ -65,7 +68,7 @@ export async function withBrowser<T>(use: (browser: Browser) => Promise<T>): Pro
 
 /** Opens an address and waits until the board is drawn. @returns what each panel shows */
 export async function openBoard(page: Page, url: string, timeout = 60_000): Promise<PanelReport[]> {
-  await page.goto(url, { waitUntil: 'domcontentloaded' });
+  await page.goto(url, { waitUntil: 'domcontentloaded', timeout });
   return settled(page, timeout);
 }
 

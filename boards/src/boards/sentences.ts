@@ -1,10 +1,10 @@
 /** One sentence for each audience, which begins with how it is: `OK`, `Degraded`, `Failing`, or `Unknown`. */
-import { IN_RANGE, ITEM, ITEM_VIEWS, LIST, REQUESTS, sql } from "../build/sql.ts";
-import { BASELINE, costOfFailedLists } from "../semantic/business.ts";
-import { AVAILABILITY } from "../semantic/slo.ts";
+import { IN_RANGE, ITEM, ITEM_VIEWS, LIST, REQUESTS, sql } from '../build/sql.ts';
+import { BASELINE, costOfFailedLists } from '../semantic/business.ts';
+import { AVAILABILITY } from '../semantic/slo.ts';
 
-const FAILURES = "sumIf(requests, status >= 500)";
-const GOOD = "sumIf(requests, status BETWEEN 200 AND 299)";
+const FAILURES = 'sumIf(requests, status >= 500)';
+const GOOD = 'sumIf(requests, status BETWEEN 200 AND 299)';
 
 /** How customers fare. */
 export const CUSTOMERS_SENTENCE = sql`
@@ -16,7 +16,7 @@ export const CUSTOMERS_SENTENCE = sql`
 
 /** What it costs. */
 export const BUSINESS_SENTENCE = sql`
-  WITH ${BASELINE}, money AS (SELECT ${FAILURES} AS lists, ${costOfFailedLists("lists")} AS failed FROM menu_requests WHERE ${IN_RANGE} AND route = ${LIST}),
+  WITH ${BASELINE}, money AS (SELECT ${FAILURES} AS lists, ${costOfFailedLists('lists')} AS failed FROM menu_requests WHERE ${IN_RANGE} AND route = ${LIST}),
     items AS (SELECT sum(requests) AS views, sumIf(requests, NOT available) AS unavailable FROM menu_requests WHERE ${ITEM_VIEWS})
   SELECT multiIf(views = 0 AND lists = 0, 'Unknown: no item was viewed in this range',
     lists > 0 AND isNull(failed), concat('Failing: ', toString(lists), ' menus failed; what that costs is unknown without good ones'),

@@ -1,5 +1,5 @@
 /** A board with what all of ours share, and the repairs that the SDK's output needs. */
-import type { Builder } from "@grafana/grafana-foundation-sdk/cog";
+import type { Builder } from '@grafana/grafana-foundation-sdk/cog';
 import {
   AnnotationQueryBuilder,
   type Dashboard,
@@ -10,10 +10,10 @@ import {
   type Panel,
   RowBuilder,
   type VariableModel,
-} from "@grafana/grafana-foundation-sdk/dashboard";
+} from '@grafana/grafana-foundation-sdk/dashboard';
 
-import { CLICKHOUSE, MIMIR, ch, instant } from "./targets.ts";
-import { stores } from "./variables.ts";
+import { CLICKHOUSE, MIMIR, ch, instant } from './targets.ts';
+import { stores } from './variables.ts';
 
 /** A panel with its place: width and height in Grafana's grid of 24 columns. */
 export interface Placed {
@@ -43,7 +43,7 @@ export interface Board {
   sections: Section[];
 }
 
-const TAG = "eventline";
+const TAG = 'eventline';
 
 /** Builds the board as JSON that Grafana provisions as it is. */
 export function build(board: Board): Dashboard {
@@ -53,9 +53,9 @@ export function build(board: Board): Dashboard {
     .tags([TAG, ...board.tags])
     .readonly()
     .tooltip(DashboardCursorSync.Crosshair)
-    .timezone("browser")
-    .time({ from: "now-6h", to: "now" })
-    .refresh("30s")
+    .timezone('browser')
+    .time({ from: 'now-6h', to: 'now' })
+    .refresh('30s')
     .variables([...stores(), ...board.variables])
     .link(links());
   for (const annotation of annotations()) {
@@ -69,7 +69,7 @@ export function build(board: Board): Dashboard {
 }
 
 function links(): DashboardLinkBuilder {
-  return new DashboardLinkBuilder("Boards")
+  return new DashboardLinkBuilder('Boards')
     .type(DashboardLinkType.Dashboards)
     .tags([TAG])
     .includeVars(true)
@@ -83,29 +83,29 @@ function annotations(): AnnotationQueryBuilder[] {
     "SELECT Timestamp AS time, concat('start of ', ServiceName) AS text, 'restart' AS tags FROM otel_logs WHERE $__timeFilter(Timestamp) " +
     "AND menu_status = 0 AND LogAttributes['status_code'] = '0' AND startsWith(LogAttributes['message'], 'Starting server') LIMIT 100";
   const incidents =
-    "SELECT started_at AS time, ended_at AS timeEnd, text, kind AS tags FROM incident_marks WHERE started_at <= $__toTime AND ended_at >= $__fromTime LIMIT 100";
+    'SELECT started_at AS time, ended_at AS timeEnd, text, kind AS tags FROM incident_marks WHERE started_at <= $__toTime AND ended_at >= $__fromTime LIMIT 100';
   return [
     new AnnotationQueryBuilder()
-      .name("Service starts")
+      .name('Service starts')
       .datasource(CLICKHOUSE)
       .enable(true)
-      .iconColor("blue")
-      .target(ch(starts, "table", "Anno") as never),
+      .iconColor('blue')
+      .target(ch(starts, 'table', 'Anno') as never),
     new AnnotationQueryBuilder()
-      .name("Outages and incidents")
+      .name('Outages and incidents')
       .datasource(CLICKHOUSE)
       .enable(true)
-      .iconColor("red")
-      .target(ch(incidents, "table", "Anno") as never),
+      .iconColor('red')
+      .target(ch(incidents, 'table', 'Anno') as never),
     new AnnotationQueryBuilder()
-      .name("Firing alerts")
+      .name('Firing alerts')
       .datasource(MIMIR)
       .enable(false)
-      .iconColor("orange")
+      .iconColor('orange')
       .expr('max by (alertname) (ALERTS{alertstate="firing",alertname!="Watchdog"})')
-      .titleFormat("{{alertname}}")
-      .step("60s")
-      .target(instant('max by (alertname) (ALERTS{alertstate="firing",alertname!="Watchdog"})', "", "Anno") as never),
+      .titleFormat('{{alertname}}')
+      .step('60s')
+      .target(instant('max by (alertname) (ALERTS{alertstate="firing",alertname!="Watchdog"})', '', 'Anno') as never),
   ];
 }
 
@@ -152,11 +152,11 @@ function repaired(dashboard: Dashboard): Dashboard {
   let id = 0;
   for (const panel of dashboard.panels ?? []) {
     panel.id = ++id;
-    for (const inner of ("panels" in panel ? panel.panels : undefined) ?? []) {
+    for (const inner of ('panels' in panel ? panel.panels : undefined) ?? []) {
       inner.id = ++id;
     }
   }
   return JSON.parse(JSON.stringify(dashboard), (key, value: unknown) =>
-    key === "placement" && value === "inControlsMenu" ? undefined : value,
+    key === 'placement' && value === 'inControlsMenu' ? undefined : value,
   ) as Dashboard;
 }

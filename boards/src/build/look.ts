@@ -8,36 +8,36 @@ import {
   ThresholdsConfigBuilder,
   ThresholdsMode,
   type ValueMapping,
-} from "@grafana/grafana-foundation-sdk/dashboard";
-import type { DynamicConfigValue } from "@grafana/grafana-foundation-sdk/dashboard";
+} from '@grafana/grafana-foundation-sdk/dashboard';
+import type { DynamicConfigValue } from '@grafana/grafana-foundation-sdk/dashboard';
 
-import type { Objective } from "../semantic/types.ts";
+import type { Objective } from '../semantic/types.ts';
 
 /** Told apart by people who cannot tell red from green, and in a grey print: by lightness too. */
-export const GOOD = "#1a9e77";
-export const AMBER = "#e6a817";
-export const BAD = "#d1495b";
-export const UNKNOWN = "#8e8e99";
+export const GOOD = '#1a9e77';
+export const AMBER = '#e6a817';
+export const BAD = '#d1495b';
+export const UNKNOWN = '#8e8e99';
 /** Of numbers that are neither good nor bad. */
-export const NEUTRAL = "#5b8ff9";
+export const NEUTRAL = '#5b8ff9';
 
 /** Of HTTP status classes and of single statuses; by these names on every board. */
 export const STATUS_COLORS: Record<string, string> = {
-  "2xx": GOOD,
-  "200": GOOD,
-  "3xx": "#5b8ff9",
-  "301": "#5b8ff9",
-  "4xx": AMBER,
-  "400": "#f0c45a",
-  "404": AMBER,
-  "5xx": BAD,
-  "500": BAD,
-  "503": "#8c2f39",
+  '2xx': GOOD,
+  '200': GOOD,
+  '3xx': '#5b8ff9',
+  '301': '#5b8ff9',
+  '4xx': AMBER,
+  '400': '#f0c45a',
+  '404': AMBER,
+  '5xx': BAD,
+  '500': BAD,
+  '503': '#8c2f39',
   other: UNKNOWN,
 };
 
 /** What is shown where nothing is known, so that it does not look like 0. */
-export const NO_DATA = "no data";
+export const NO_DATA = 'no data';
 
 /** Green, amber and red by the objective; without one a single neutral colour. */
 export function thresholds(objective: Objective | undefined): ThresholdsConfigBuilder {
@@ -46,7 +46,7 @@ export function thresholds(objective: Objective | undefined): ThresholdsConfigBu
     return builder.steps([{ value: null, color: NEUTRAL }]);
   }
   const { better, amber, red } = objective;
-  if (better === "lower") {
+  if (better === 'lower') {
     const worse = amber === red ? [] : [{ value: amber, color: AMBER }];
     return builder.steps([{ value: null, color: GOOD }, ...worse, { value: red, color: BAD }]);
   }
@@ -66,7 +66,7 @@ export function property(id: string, value: unknown): DynamicConfigValue {
 
 /** A series of this name always has this colour. */
 export function fixed(color: string): DynamicConfigValue[] {
-  return [property("color", { mode: "fixed", fixedColor: color })];
+  return [property('color', { mode: 'fixed', fixedColor: color })];
 }
 
 /** Null and NaN are not 0: they get a text of their own. */
@@ -91,7 +91,7 @@ export function sentences(colors: Record<string, string>): ValueMapping[] {
     ([word, color], index) =>
       ({
         type: MappingType.RegexToText,
-        options: { pattern: `^(${word}.*)$`, result: { text: "$1", color, index } },
+        options: { pattern: `^(${word}.*)$`, result: { text: '$1', color, index } },
       }) as ValueMapping,
   );
 }

@@ -1,24 +1,24 @@
 /** Panels as our boards have them: each with its meaning as description, thresholds by objective, and a look for "nothing known". */
-import type { Builder, Dataquery } from "@grafana/grafana-foundation-sdk/cog";
-import * as common from "@grafana/grafana-foundation-sdk/common";
+import type { Builder, Dataquery } from '@grafana/grafana-foundation-sdk/cog';
+import * as common from '@grafana/grafana-foundation-sdk/common';
 import {
   DashboardLinkBuilder,
   DashboardLinkType,
   type DataTransformerConfig,
   FieldColorBuilder,
   FieldColorModeId,
-} from "@grafana/grafana-foundation-sdk/dashboard";
-import { PanelBuilder as BarGauge } from "@grafana/grafana-foundation-sdk/bargauge";
-import { PanelBuilder as Gauge } from "@grafana/grafana-foundation-sdk/gauge";
-import { PanelBuilder as Stat } from "@grafana/grafana-foundation-sdk/stat";
-import { PanelBuilder as StateTimeline } from "@grafana/grafana-foundation-sdk/statetimeline";
-import { PanelBuilder as Table } from "@grafana/grafana-foundation-sdk/table";
-import { PanelBuilder as TimeSeries } from "@grafana/grafana-foundation-sdk/timeseries";
+} from '@grafana/grafana-foundation-sdk/dashboard';
+import { PanelBuilder as BarGauge } from '@grafana/grafana-foundation-sdk/bargauge';
+import { PanelBuilder as Gauge } from '@grafana/grafana-foundation-sdk/gauge';
+import { PanelBuilder as Stat } from '@grafana/grafana-foundation-sdk/stat';
+import { PanelBuilder as StateTimeline } from '@grafana/grafana-foundation-sdk/statetimeline';
+import { PanelBuilder as Table } from '@grafana/grafana-foundation-sdk/table';
+import { PanelBuilder as TimeSeries } from '@grafana/grafana-foundation-sdk/timeseries';
 
-import { metric } from "../semantic/index.ts";
-import type { Metric } from "../semantic/types.ts";
-import { NEUTRAL, NO_DATA, byThreshold, palette, thresholds, unknownAs } from "./look.ts";
-import { CLICKHOUSE, MIMIR, ch, instant } from "./targets.ts";
+import { metric } from '../semantic/index.ts';
+import type { Metric } from '../semantic/types.ts';
+import { NEUTRAL, NO_DATA, byThreshold, palette, thresholds, unknownAs } from './look.ts';
+import { CLICKHOUSE, MIMIR, ch, instant } from './targets.ts';
 
 /** What a panel says of itself. */
 export interface Meaning {
@@ -51,17 +51,20 @@ interface AnyPanel {
 }
 
 /** Which store answers for a metric where either could: SQL is exact, PromQL cheap over long ranges. */
-export type Store = "clickhouse" | "mimir";
+export type Store = 'clickhouse' | 'mimir';
 
-function targetOf(of: Metric, store: Store | undefined): { target: Builder<Dataquery>; datasource: common.DataSourceRef } {
-  const wantsSql = store === undefined ? of.sql !== undefined : store === "clickhouse";
+function targetOf(
+  of: Metric,
+  store: Store | undefined,
+): { target: Builder<Dataquery>; datasource: common.DataSourceRef } {
+  const wantsSql = store === undefined ? of.sql !== undefined : store === 'clickhouse';
   if (wantsSql && of.sql !== undefined) {
     return { target: ch(of.sql), datasource: CLICKHOUSE };
   }
   if (of.promql !== undefined) {
     return { target: instant(of.promql), datasource: MIMIR };
   }
-  throw new Error(`metric "${of.id}" has no query for ${store ?? "any store"}`);
+  throw new Error(`metric "${of.id}" has no query for ${store ?? 'any store'}`);
 }
 
 function withMeaning<P extends AnyPanel>(panel: P, meaning: Meaning): P {
@@ -75,8 +78,8 @@ function ofMetric<P extends AnyPanel>(panel: P, id: string, store?: Store): P {
   return of.decimals === undefined ? panel : panel.decimals(of.decimals);
 }
 
-const lastOf = (fields = "") =>
-  new common.ReduceDataOptionsBuilder().calcs(["lastNotNull"]).fields(fields).values(false);
+const lastOf = (fields = '') =>
+  new common.ReduceDataOptionsBuilder().calcs(['lastNotNull']).fields(fields).values(false);
 
 /** A number with the colour of its objective. */
 export function stat(id: string, store?: Store): Stat {
@@ -100,7 +103,7 @@ export function statOf(meaning: Meaning, target: Builder<Dataquery>, datasource:
     .thresholds(thresholds(undefined))
     .colorScheme(byThreshold())
     .mappings([unknownAs(NO_DATA)])
-    .reduceOptions(lastOf("/.*/"))
+    .reduceOptions(lastOf('/.*/'))
     .graphMode(common.BigValueGraphMode.None)
     .colorMode(common.BigValueColorMode.Value)
     .textMode(common.BigValueTextMode.Auto)
@@ -121,7 +124,11 @@ export function gauge(id: string, min: number, max: number, store?: Store): Gaug
 }
 
 /** Lines over time. */
-export function lines(meaning: Meaning, datasource: common.DataSourceRef, ...targets: Builder<Dataquery>[]): TimeSeries {
+export function lines(
+  meaning: Meaning,
+  datasource: common.DataSourceRef,
+  ...targets: Builder<Dataquery>[]
+): TimeSeries {
   const panel = withMeaning(new TimeSeries(), meaning)
     .datasource(datasource)
     .targets(targets)
@@ -131,7 +138,9 @@ export function lines(meaning: Meaning, datasource: common.DataSourceRef, ...tar
     .axisSoftMin(0)
     .showPoints(common.VisibilityMode.Auto)
     .spanNulls(false)
-    .tooltip(new common.VizTooltipOptionsBuilder().mode(common.TooltipDisplayMode.Multi).sort(common.SortOrder.Descending));
+    .tooltip(
+      new common.VizTooltipOptionsBuilder().mode(common.TooltipDisplayMode.Multi).sort(common.SortOrder.Descending),
+    );
   return panel.legend(legend([]));
 }
 
@@ -141,7 +150,7 @@ export function bars(meaning: Meaning, datasource: common.DataSourceRef, ...targ
     .drawStyle(common.GraphDrawStyle.Bars)
     .lineWidth(0)
     .fillOpacity(80)
-    .stacking(new common.StackingConfigBuilder().mode(common.StackingMode.Normal).group("A"));
+    .stacking(new common.StackingConfigBuilder().mode(common.StackingMode.Normal).group('A'));
 }
 
 /** A legend below the panel; with calculations as a table. */
@@ -160,10 +169,10 @@ export function barGauge(meaning: Meaning, target: Builder<Dataquery>, datasourc
     .withTarget(target)
     .thresholds(thresholds(undefined))
     .colorScheme(new FieldColorBuilder().mode(FieldColorModeId.Fixed).fixedColor(NEUTRAL))
-    .reduceOptions(new common.ReduceDataOptionsBuilder().calcs(["lastNotNull"]).fields("").values(true))
+    .reduceOptions(new common.ReduceDataOptionsBuilder().calcs(['lastNotNull']).fields('').values(true))
     .orientation(common.VizOrientation.Horizontal)
-    .displayMode("basic" as common.BarGaugeDisplayMode)
-    .valueMode("color" as common.BarGaugeValueMode)
+    .displayMode('basic' as common.BarGaugeDisplayMode)
+    .valueMode('color' as common.BarGaugeValueMode)
     .min(0)
     .decimals(0);
 }
@@ -184,7 +193,11 @@ export function table(
 }
 
 /** States over time, a line each. */
-export function states(meaning: Meaning, datasource: common.DataSourceRef, ...targets: Builder<Dataquery>[]): StateTimeline {
+export function states(
+  meaning: Meaning,
+  datasource: common.DataSourceRef,
+  ...targets: Builder<Dataquery>[]
+): StateTimeline {
   return withMeaning(new StateTimeline(), meaning)
     .datasource(datasource)
     .targets(targets)

@@ -19,7 +19,7 @@ export function lists(statusClass: string, range: string): string {
 
 /** Requests of the item route that match. */
 export function items(matchers: string, range: string): string {
-  const all = [SERVICE, 'route="/api/menu/{id}"', matchers].filter((part) => part !== "").join(",");
+  const all = [SERVICE, 'route="/api/menu/{id}"', matchers].filter((part) => part !== '').join(',');
   return `sum(increase(menu_requests_total{${all}}[${range}]))`;
 }
 

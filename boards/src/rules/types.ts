@@ -1,7 +1,7 @@
 /** Rules in Prometheus' form, and what every alert of ours has to say. */
 
 /** Who hears of it: a page wakes somebody, a ticket waits for the morning, the watchdog proves that both arrive. */
-export type Severity = "page" | "ticket" | "watchdog";
+export type Severity = 'page' | 'ticket' | 'watchdog';
 
 /** An alert before its links are worked out. */
 export interface Alert {

@@ -14,8 +14,8 @@ export const BUDGET_DAYS = 30;
 
 /** Burn rates that page or file a ticket: the long window shows that it matters, the short one that it still goes on. */
 export const BURN = {
-  fast: { factor: 14.4, long: "1h", short: "5m" },
-  slow: { factor: 6, long: "6h", short: "30m" },
+  fast: { factor: 14.4, long: '1h', short: '5m' },
+  slow: { factor: 6, long: '6h', short: '30m' },
 } as const;
 
 /** Bounds of `menu_request_duration_seconds` and `span_duration_seconds`, in seconds. */

@@ -1,12 +1,12 @@
 /** What a metric is, whoever draws it: boards, docs/metrics.md, alert thresholds and the cross-check are made of this. */
 
 /** Who asks the question that a metric answers. */
-export type Audience = "customers" | "business" | "engineering" | "pipeline" | "incident";
+export type Audience = 'customers' | 'business' | 'engineering' | 'pipeline' | 'incident';
 
 /** When a value is fine, worth a look, or bad. The limits are values at which the better state ends. */
 export interface Objective {
   /** Whether more is better. */
-  better: "higher" | "lower";
+  better: 'higher' | 'lower';
   /** From here on the value is worth a look. */
   amber: number;
   /** From here on it is bad. */
