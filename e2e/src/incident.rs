@@ -41,6 +41,8 @@ const TOTAL_LIMIT: Duration = Duration::from_secs(240);
 const PERCENT_LIMIT: Duration = Duration::from_secs(360);
 /// The longest window of the rules and the time that an alert is held after it.
 const CLEAR_LIMIT: Duration = Duration::from_secs(15 * 60);
+/// What looks back for half an hour and more, and goes on telling of what is over; all clear does not wait for it.
+const LOOKS_BACK: [&str; 1] = ["OrderConfirmationBurnSlow"];
 const LOOK: Duration = Duration::from_secs(1);
 
 /// How much is played.
@@ -284,7 +286,10 @@ impl Drill<'_> {
             tokio::time::sleep(LOOK).await;
         }
         let after = seconds_between(end, Timestamp::now());
-        self.say(&format!("\nAll clear {after:.0} s after the end of the faults."));
+        self.say(&format!(
+            "\nAll clear {after:.0} s after the end of the faults; {} looks back for longer.",
+            LOOKS_BACK[0]
+        ));
         let mimir = self.line.mimir();
         wait_for("no order to be owed", async || {
             let owed = mimir.number("sum(order_conservation_residual)").await?;
@@ -342,7 +347,7 @@ fn open(pages: &[Page]) -> Vec<String> {
     for page in pages {
         open.insert(&page.labels, page);
     }
-    let is_open = |page: &&&Page| page.status == Status::Firing;
+    let is_open = |page: &&&Page| page.status == Status::Firing && !LOOKS_BACK.contains(&page.alert.as_str());
     open.values().filter(is_open).map(|page| format!("{} in {}", page.alert, market_of(page))).collect()
 }
 

@@ -1,6 +1,8 @@
 //! The order flow as the contract in `docs/orders.md` has it: the events of each order, what each fault takes away, and that what is
 //! usually watched stays green in all of them.
 
+#![allow(clippy::disallowed_methods, reason = "no runtime's thread waits here")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
@@ -90,8 +92,8 @@ impl Flow {
 
     /// The last value of the sum of a metric's series whose labels have these.
     fn metric(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
-        let metrics = self.receiver.metrics().into_iter().filter(|metric| metric.name == name);
-        let points = metrics.last().map(|metric| match metric.data.unwrap() {
+        let mut metrics = self.receiver.metrics().into_iter().filter(|metric| metric.name == name);
+        let points = metrics.next_back().map(|metric| match metric.data.unwrap() {
             metric::Data::Gauge(gauge) => gauge.data_points,
             metric::Data::Sum(sum) => sum.data_points,
             other => panic!("{other:?}"),
