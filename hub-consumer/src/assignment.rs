@@ -4,6 +4,8 @@
 //! generation: a record, a delivery or a commit that began under another one finds nothing and is dropped. That is what
 //! keeps a late result from moving the offset of a partition that was taken away and came back.
 
+pub mod pass;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
@@ -16,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use tracing::{error, warn};
 
+use self::pass::Pass;
 use crate::{
     delivery::pinned::Claim,
     intent::{Insertion, Intent},
@@ -47,6 +50,8 @@ pub struct PartitionId {
 #[derive(Debug)]
 pub struct Assignment<B> {
     partitions: BTreeMap<(Arc<str>, i32), Partition<B>>,
+    /// Which of them is read beyond the marks.
+    pass: Option<Pass>,
 }
 
 /// What is held of one partition.
@@ -341,7 +346,7 @@ impl<B> Partition<B> {
 
 impl<B> Default for Assignment<B> {
     fn default() -> Self {
-        Assignment { partitions: BTreeMap::new() }
+        Assignment { partitions: BTreeMap::new(), pass: None }
     }
 }
 
@@ -425,5 +430,7 @@ fn id_of<B>(topic: &Arc<str>, partition: i32, state: &Partition<B>) -> Partition
     PartitionId { topic: Arc::clone(topic), partition, generation: state.tracker.generation() }
 }
 
+#[cfg(test)]
+mod model;
 #[cfg(test)]
 mod tests;

@@ -25,7 +25,7 @@
 //!
 //! At most, per signal, the sum of
 //! - `buffer_bytes`: records read and not yet resolved, by their credits; a record that is above the mark when it comes
-//!   counts beyond it;
+//!   counts beyond it, and so does one block that another member had announced, while it is formed again;
 //! - the protobuf made of records in OTLP/JSON: about as much again, for the part of the records that is JSON;
 //! - logs and traces: decoded blocks, open, under way and spare, (2 × `partitions` + `write_concurrency`) ×
 //!   (`blocks.max_bytes` + `blocks.max_record_bytes`), since a block's last record may go beyond its limit. Records as SDKs
@@ -55,7 +55,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::{
-    assignment::{Assignment, Decoded, Gap, PartitionId},
+    assignment::{Assignment, Decoded, Gap, PartitionId, pass::PASS_PATIENCE},
     delivery::{Delivered, Delivery},
     intake,
     intent::Intent,
@@ -377,6 +377,7 @@ impl<S: Sink> Pipeline<S> {
                 self.advance(&id);
             }
         }
+        self.assignment.let_one_pass(PASS_PATIENCE);
         for (_, state) in self.assignment.iter_mut() {
             if state.pin.lease.take_wish() {
                 state.tracker.renew();

@@ -5,12 +5,15 @@
 //! consumer's total reaches its mark, every partition is paused until the total is down to its low mark. The
 //! distance between the marks matters: a pause throws away what librdkafka has prefetched for the partition, so
 //! pausing must be rare (low mark = half of the high mark).
+//!
+//! An owner that needs certain records before it can release any may let their partition pass: it is read up to an offset
+//! whatever the marks say ([`Credit::let_partition_pass`]).
 
 use std::{
     fmt,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -45,14 +48,21 @@ impl Credit {
         self.bytes
     }
 
-    /// Whether the record's partition is paused for its own bytes: nothing more of it comes until some of them are released.
+    /// Whether the record's partition holds as many bytes as it may: nothing more of it comes until some are released.
     pub fn is_partition_full(&self) -> bool {
         self.account.paused.load(Ordering::Acquire)
     }
 
-    /// Whether all partitions of the consumer are paused for their bytes together.
+    /// Whether the partitions of the consumer hold as many bytes together as they may.
     pub fn is_consumer_full(&self) -> bool {
         self.account.total.paused.load(Ordering::Acquire)
+    }
+
+    /// From now on the record's partition is read whatever the marks say, up to the record before the offset `below`; with
+    /// `None`, only as far as the marks allow. What it reads counts beyond the marks: the owner has to bound it.
+    pub fn let_partition_pass(&self, below: Option<i64>) {
+        self.account.passes_below.store(below.unwrap_or(i64::MIN), Ordering::Release);
+        self.account.total.doorbell.ring();
     }
 }
 
@@ -96,8 +106,9 @@ impl Marks {
 
 /// What is outstanding over all partitions of a consumer.
 #[derive(Debug)]
-pub(crate) struct TotalAccount {
+pub struct TotalAccount {
     outstanding: AtomicU64,
+    /// Over the mark, with hysteresis.
     paused: AtomicBool,
     /// For the owner's metrics only.
     paused_partitions: AtomicUsize,
@@ -107,9 +118,12 @@ pub(crate) struct TotalAccount {
 
 /// What is outstanding of one partition in one generation.
 #[derive(Debug)]
-pub(crate) struct PartitionAccount {
+pub struct PartitionAccount {
     outstanding: AtomicU64,
+    /// Over its own mark, with hysteresis.
     paused: AtomicBool,
+    /// Records below this offset are read whatever the marks say.
+    passes_below: AtomicI64,
     total: Arc<TotalAccount>,
 }
 
@@ -136,29 +150,62 @@ impl TotalAccount {
         self.paused_partitions.store(count, Ordering::Relaxed);
     }
 
-    /// Whether all partitions must be paused, given that they are (`paused`) or are not.
-    pub(crate) fn must_pause(&self, paused: bool) -> bool {
-        must_pause(self.outstanding(), paused, self.marks.total_low, self.marks.total_high)
+    /// Accounts that no consumer looks after, with these marks: for a model of an owner, which applies them itself.
+    pub fn detached(partition_bytes: u64, total_bytes: u64) -> Arc<TotalAccount> {
+        TotalAccount::new(Marks::new(partition_bytes, total_bytes), crate::doorbell::doorbell().0)
     }
 
-    pub(crate) fn set_paused(&self, paused: bool) {
-        self.paused.store(paused, Ordering::Release);
+    /// Whether the mark has just been reached.
+    pub(crate) fn is_newly_full(&self) -> bool {
+        !self.paused.load(Ordering::Acquire) && self.must_pause(false)
+    }
+
+    /// Compares what is outstanding with the mark; whether all partitions must be paused.
+    pub fn apply_mark(&self) -> bool {
+        let must_pause = self.must_pause(self.paused.load(Ordering::Acquire));
+        self.paused.store(must_pause, Ordering::Release);
+        must_pause
+    }
+
+    fn must_pause(&self, paused: bool) -> bool {
+        must_pause(self.outstanding(), paused, self.marks.total_low, self.marks.total_high)
     }
 }
 
 impl PartitionAccount {
-    pub(crate) fn new(total: Arc<TotalAccount>) -> Arc<PartitionAccount> {
-        Arc::new(PartitionAccount { outstanding: AtomicU64::new(0), paused: AtomicBool::new(false), total })
+    /// An account of nothing.
+    pub fn new(total: Arc<TotalAccount>) -> Arc<PartitionAccount> {
+        let (outstanding, paused) = (AtomicU64::new(0), AtomicBool::new(false));
+        Arc::new(PartitionAccount { outstanding, paused, passes_below: AtomicI64::new(i64::MIN), total })
     }
 
-    pub(crate) fn charge(self: &Arc<Self>, bytes: u64) -> Credit {
+    /// Counts the bytes of a record.
+    pub fn charge(self: &Arc<Self>, bytes: u64) -> Credit {
         self.outstanding.fetch_add(bytes, Ordering::AcqRel);
         self.total.outstanding.fetch_add(bytes, Ordering::AcqRel);
         Credit { bytes, account: Arc::clone(self) }
     }
 
-    /// Whether the partition must be paused for its own sake, given that it is (`paused`) or is not.
-    pub(crate) fn must_pause(&self, paused: bool) -> bool {
+    /// Whether the partition's own mark has just been reached.
+    pub(crate) fn is_newly_full(&self) -> bool {
+        !self.paused.load(Ordering::Acquire) && self.must_pause(false)
+    }
+
+    /// Whether the pass ends between two positions.
+    pub(crate) fn is_pass_over(&self, before: i64, after: i64) -> bool {
+        let below = self.passes_below.load(Ordering::Acquire);
+        before < below && below <= after
+    }
+
+    /// Compares what is outstanding with the partition's own mark; whether the partition, of which the record at `position`
+    /// comes next, must be paused. `is_total_full` is the answer of [`TotalAccount::apply_mark`].
+    pub fn apply_mark(&self, position: i64, is_total_full: bool) -> bool {
+        let is_full = self.must_pause(self.paused.load(Ordering::Acquire));
+        self.paused.store(is_full, Ordering::Release);
+        (is_full || is_total_full) && position >= self.passes_below.load(Ordering::Acquire)
+    }
+
+    fn must_pause(&self, paused: bool) -> bool {
         let marks = &self.total.marks;
         must_pause(
             self.outstanding.load(Ordering::Acquire),
@@ -166,10 +213,6 @@ impl PartitionAccount {
             marks.partition_low,
             marks.partition_high,
         )
-    }
-
-    pub(crate) fn set_paused(&self, paused: bool) {
-        self.paused.store(paused, Ordering::Release);
     }
 }
 
@@ -222,13 +265,31 @@ mod tests {
     }
 
     #[test]
+    fn a_partition_that_may_pass_is_read_up_to_an_offset_whatever_the_marks_say() {
+        let total = TotalAccount::detached(10, 10);
+        let (one, other) =
+            (PartitionAccount::new(Arc::clone(&total)), PartitionAccount::new(Arc::clone(&total)));
+        let credit = one.charge(10);
+        let is_full = total.apply_mark();
+        assert!(is_full && one.apply_mark(3, is_full));
+        credit.let_partition_pass(Some(5));
+        assert!(!one.apply_mark(3, is_full) && !one.apply_mark(4, is_full));
+        assert!(other.apply_mark(3, is_full), "another partition does not pass");
+        assert!(!one.is_pass_over(3, 4) && one.is_pass_over(4, 5) && !one.is_pass_over(5, 6));
+        assert!(one.apply_mark(5, is_full), "the record before 5 was the last one");
+        credit.let_partition_pass(None);
+        assert!(one.apply_mark(3, is_full), "it was taken back");
+    }
+
+    #[test]
     fn credit_dropped_below_the_low_mark_wakes_the_poll_thread_only_when_paused() {
         let (bell, listener) = doorbell();
         let account = PartitionAccount::new(TotalAccount::new(Marks::new(100, 1000), bell));
         drop(account.charge(10));
         assert!(listener.0.try_recv().is_err(), "nothing was paused, nobody is woken");
-        account.set_paused(true);
-        drop(account.charge(10));
+        let full = account.charge(100);
+        assert!(account.apply_mark(0, false));
+        drop(full);
         assert!(listener.wait(Duration::ZERO) && listener.0.try_recv().is_err(), "one ring");
     }
 }

@@ -44,7 +44,7 @@ pub use config::{
     ProducerConfig, SaslConfig, SaslMechanism,
 };
 pub use consumer::{Consumer, EVENT_CHANNEL_CAPACITY};
-pub use credit::Credit;
+pub use credit::{Credit, PartitionAccount, TotalAccount};
 pub use delivery::{Delivered, Delivery, DeliveryError, DeliveryErrorKind};
 pub use error::{Cause, ClientError, CommitError, ConsumerError, LookupError, SendError};
 pub use event::{

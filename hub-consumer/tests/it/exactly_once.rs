@@ -2,11 +2,16 @@
 //! metadata that is gone or of another log, rows that are lost, a topic that is made anew. `docs/exactly-once.md` says which
 //! hole each closes.
 
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::join_all;
 use hub_consumer::decode::{LogRows, Rows};
 use kafka_client::admin::{self, TopicSpec};
 use telemetry_wire::Signal;
 
 use crate::{
+    clickhouse_faults::{Fault, Insert, behind_proxy},
     database::Database,
     line::{Hub, Line, eventually, logs_request},
 };
@@ -104,6 +109,50 @@ async fn a_topic_that_is_made_anew_with_the_same_offsets_is_stored_too() {
     run(&line, &database, "").await;
     let of_both: Vec<_> = (0..20).map(|offset| (offset, if offset < 10 { 4 } else { 2 })).collect();
     assert_eq!(rows(&database).await, of_both);
+    database.drop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_announced_is_formed_again_by_a_member_with_smaller_buffers() {
+    const PARTITIONS: i32 = 4;
+    const RECORDS: i64 = 64;
+    let (line, database) = (Line::new(Signal::Logs, PARTITIONS).await, Database::migrated().await);
+    let script = |_, insert: &Insert| match insert.range.0 {
+        0 => Fault::None,
+        _ => Fault::Hold(Duration::from_secs(600)),
+    };
+    let (clickhouse, _) = behind_proxy(&database.config, script).await;
+    let hub =
+        Hub::ready(line.table_config(&clickhouse, "blocks: {max_age: 10s}\npipeline: {drain_timeout: 1s}"))
+            .await;
+    // What is in the log when a partition is taken over is not announced; what comes behind it is.
+    let send = async |partition, request: Bytes, records| {
+        for _ in 0..records {
+            line.send(partition, &request, &[]).await;
+        }
+    };
+    join_all((0..PARTITIONS).map(|partition| send(partition, logs_request("first", 2), 1))).await;
+    line.wait_until_committed().await;
+    // Records of 32 KiB: 2 MiB of each partition.
+    let request = logs_request(&"x".repeat(16 * 1024), 2);
+    join_all((0..PARTITIONS).map(|partition| send(partition, request.clone(), RECORDS))).await;
+    eventually("a block of each partition is announced", async || {
+        line.announced().await.values().filter(|intent| !intent.starts_with("v1 0 ")).count() == 4
+    })
+    .await;
+    // It gives up what is under way, and what it announced stays.
+    hub.stop().await;
+    assert_eq!(rows(&database).await, [(0, 8)], "nothing of what is announced is stored");
+
+    let mut config = line.table_config(&database.config, "");
+    let consumer = &mut config.signals[0].consumer;
+    (consumer.buffer_bytes, consumer.partition_buffer_bytes) = (1024 * 1024, 1024 * 1024);
+    let hub = Hub::start(config);
+    line.wait_until_committed().await;
+    hub.check_conservation().await;
+    hub.stop().await;
+    let all = (0..=RECORDS).map(|offset| (offset, 8));
+    assert_eq!(rows(&database).await, all.collect::<Vec<_>>());
     database.drop().await;
 }
 

@@ -154,6 +154,14 @@ impl Line {
             .collect()
     }
 
+    /// What is announced beside the group's committed offsets, by partition.
+    pub(crate) async fn announced(&self) -> BTreeMap<i32, String> {
+        let committed = admin::committed(&self.connection, &self.group, &self.topic).await.unwrap();
+        let announced =
+            committed.into_iter().filter_map(|(partition, point)| Some((partition, point?.metadata)));
+        announced.filter(|(_, metadata)| !metadata.is_empty()).collect()
+    }
+
     /// Commits an offset for the group, as an operator's tool does while no hub runs.
     pub(crate) async fn set_committed(&self, partition: i32, offset: i64) {
         self.set_committed_with(partition, offset, "").await;

@@ -20,8 +20,6 @@ pub(super) struct Partition {
     pub(super) out_of_range: bool,
     /// Being revoked: nothing more is handed over, but it can still be committed.
     pub(super) revoking: bool,
-    /// Paused by its own bytes, with hysteresis.
-    over_mark: bool,
     /// What librdkafka was told last, and has carried out.
     paused: bool,
 }
@@ -29,7 +27,7 @@ pub(super) struct Partition {
 impl Partition {
     /// Whether the partition has just reached its own mark.
     pub(super) fn is_full(&self) -> bool {
-        !self.over_mark && self.account.must_pause(false)
+        self.account.is_newly_full()
     }
 
     /// Whether librdkafka has paused it.
@@ -42,12 +40,11 @@ impl Partition {
 pub(super) struct Partitions {
     topics: HashMap<Arc<str>, BTreeMap<i32, Partition>>,
     total: Arc<TotalAccount>,
-    total_over_mark: bool,
 }
 
 impl Partitions {
     pub(super) fn new(total: Arc<TotalAccount>) -> Partitions {
-        Partitions { topics: HashMap::new(), total, total_over_mark: false }
+        Partitions { topics: HashMap::new(), total }
     }
 
     pub(super) fn insert(&mut self, topic: &Arc<str>, partition: i32, generation: u64, position: i64) {
@@ -57,7 +54,6 @@ impl Partitions {
             position,
             out_of_range: false,
             revoking: false,
-            over_mark: false,
             paused: false,
         };
         self.topics.entry(Arc::clone(topic)).or_default().insert(partition, owned);
@@ -89,7 +85,7 @@ impl Partitions {
 
     /// Whether the consumer's total has just reached its mark.
     pub(super) fn total_is_full(&self) -> bool {
-        !self.total_over_mark && self.total.must_pause(false)
+        self.total.is_newly_full()
     }
 
     /// Pauses and resumes what the outstanding bytes ask for, by two calls to the client at most. What the client does
@@ -99,15 +95,12 @@ impl Partitions {
         pause: impl FnOnce(&TopicPartitionList) -> Result<(), KafkaError>,
         resume: impl FnOnce(&TopicPartitionList) -> Result<(), KafkaError>,
     ) {
-        self.total_over_mark = self.total.must_pause(self.total_over_mark);
-        self.total.set_paused(self.total_over_mark);
+        let is_total_full = self.total.apply_mark();
         let mut silent = 0;
         let (mut to_pause, mut to_resume) = (Vec::new(), Vec::new());
         for (topic, owned) in &mut self.topics {
             for (id, partition) in owned {
-                partition.over_mark = partition.account.must_pause(partition.over_mark);
-                partition.account.set_paused(partition.over_mark);
-                let must_pause = partition.over_mark || self.total_over_mark;
+                let must_pause = partition.account.apply_mark(partition.position, is_total_full);
                 silent += usize::from(must_pause || partition.out_of_range);
                 if partition.paused == must_pause || partition.out_of_range || partition.revoking {
                     continue;

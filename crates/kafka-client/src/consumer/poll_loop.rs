@@ -195,6 +195,7 @@ impl PollLoop {
             debug!(%topic, partition = id, offset, "record that was not asked for");
             return;
         }
+        let is_pass_over = partition.account.is_pass_over(partition.position, offset + 1);
         partition.position = offset + 1;
         let headers = owned_headers(message);
         let bytes = record_cost(message.key_len() + message.payload_len(), &headers);
@@ -212,7 +213,7 @@ impl PollLoop {
             credit,
         };
         self.outlet.push(ConsumerEvent::Record(record));
-        if partition_is_full || self.partitions.total_is_full() {
+        if is_pass_over || partition_is_full || self.partitions.total_is_full() {
             self.apply_marks();
         }
     }
