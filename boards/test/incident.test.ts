@@ -232,7 +232,32 @@ test('its times of detection are those that the scenes demand', () => {
   );
 });
 
-test('there is a place for the transcript of the drill', () => {
-  assert.match(APPENDICES, /<!-- drill: transcript/);
-  assert.match(APPENDICES, /<!-- drill: pictures/);
+test('the first pages are those of the transcript', () => {
+  const transcript = readFileSync(join(ROOT, 'docs/incident-drill.md'), 'utf8');
+  const fault: Record<string, string> = {
+    'ack-before-store': 'acknowledged before it is stored (theory A)',
+    'publish-to-nowhere': 'published into nowhere (theory B)',
+    'foreign-reader': 'a foreign reader',
+    'lost-before-broker': 'lost before the broker',
+    'dedup-poisoned': 'poisoned duplicate filter',
+  };
+  const cells = (line: string) =>
+    line
+      .split('|')
+      .map((cell) => cell.trim())
+      .slice(1, -1);
+  const pages = transcript.split('## First pages')[1]?.split('\n## ')[0] ?? '';
+  const rows = pages
+    .split('\n')
+    .map(cells)
+    .filter(([name]) => name !== undefined && name in fault);
+  assert.equal(rows.length, 2 * Object.keys(fault).length);
+  for (const [name, told] of Object.entries(fault)) {
+    const row = APPENDICES.split('\n')
+      .map(cells)
+      .find(([first]) => first === told);
+    const of = (loss: string) => rows.find((each) => each[0] === name && each[1] === loss);
+    const [all, one] = [of('100 %'), of('1 %')];
+    assert.deepEqual(row, [told, `${all?.[3]} s`, all?.[4], `${one?.[3]} s`, one?.[4]], name);
+  }
 });
