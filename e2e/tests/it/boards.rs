@@ -83,7 +83,10 @@ fn what_is_silent_is_registered_by_its_name() {
 fn is_registered(sources: &str, full: &str) -> bool {
     let name = full.strip_suffix("_total").unwrap_or(full);
     let without_unit = ["_seconds", "_bytes", "_ratio"].into_iter().find_map(|unit| name.strip_suffix(unit));
-    [Some(full), Some(name), without_unit].into_iter().flatten().any(|name| sources.contains(&format!("\"{name}\"")))
+    [Some(full), Some(name), without_unit]
+        .into_iter()
+        .flatten()
+        .any(|name| sources.contains(&format!("\"{name}\"")))
 }
 
 /// Every source file below a folder.
