@@ -38,7 +38,7 @@ async fn what_is_wrong_is_told_with_what_helps() {
     let missing: [&[&str]; 3] = [
         &["PROBLEM brokers", topic, "is not there", "hub-consumer topics"],
         &["PROBLEM brokers", letters, "is not there"],
-        &["PROBLEM clickhouse", "lacks 7 steps", migrate],
+        &["PROBLEM clickhouse", "lacks 8 steps", migrate],
     ];
     check(&config, &missing).await;
 

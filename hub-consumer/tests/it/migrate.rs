@@ -7,7 +7,7 @@ use hub_consumer::clickhouse::migrate::lock::{Lock, LockError, Patience, SCHEMA}
 
 use crate::database::Database;
 
-const TABLES: &str = "incident_marks\nmenu\nmenu_items\nmenu_requests\notel_logs\notel_traces\notel_traces_trace_id_ts\notel_traces_trace_id_ts_mv\nschema_migrations\n";
+const TABLES: &str = "incident_marks\nmenu\nmenu_items\nmenu_requests\norder_outcomes\notel_logs\notel_traces\notel_traces_trace_id_ts\notel_traces_trace_id_ts_mv\nschema_migrations\n";
 
 async fn tables(database: &Database) -> String {
     let sql = "SELECT name FROM system.tables WHERE database = '{db}' ORDER BY name FORMAT TSV";
@@ -25,7 +25,7 @@ async fn migrating_twice_does_nothing_the_second_time() {
     assert_eq!(first.steps.iter().map(|step| step.version).collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6, 7, 8]);
     assert_eq!(tables(&database).await, TABLES);
     assert!(database.migrator().apply().await.unwrap().steps.is_empty());
-    assert_eq!(applied(&database).await, "1\t1\n2\t1\n3\t1\n4\t1\n5\t1\n6\t1\n7\t1\n");
+    assert_eq!(applied(&database).await, "1\t1\n2\t1\n3\t1\n4\t1\n5\t1\n6\t1\n7\t1\n8\t1\n");
     database.drop().await;
 }
 
@@ -37,7 +37,7 @@ async fn two_at_once_take_turns_and_apply_every_step_once() {
     let (a, b, c) = tokio::join!(a.apply(), b.apply(), c.apply());
     let steps: usize = [a, b, c].into_iter().map(|plan| plan.unwrap().steps.len()).sum();
     assert_eq!(steps, 8);
-    assert_eq!(applied(&database).await, "1\t1\n2\t1\n3\t1\n4\t1\n5\t1\n6\t1\n7\t1\n");
+    assert_eq!(applied(&database).await, "1\t1\n2\t1\n3\t1\n4\t1\n5\t1\n6\t1\n7\t1\n8\t1\n");
     assert_eq!(tables(&database).await, TABLES);
     database.drop().await;
 }
@@ -62,10 +62,10 @@ async fn a_plan_changes_nothing_and_shows_the_sql() {
 async fn a_schema_newer_than_this_program_is_refused() {
     let database = Database::migrated().await;
     database
-        .query("INSERT INTO {db}.schema_migrations (version, name, checksum) VALUES (8, 'future', 'x')")
+        .query("INSERT INTO {db}.schema_migrations (version, name, checksum) VALUES (9, 'future', 'x')")
         .await;
     let refused = database.migrator().apply().await.unwrap_err();
-    assert!(matches!(refused, MigrateError::Newer { found: 8, known: 7 }), "{refused:?}");
+    assert!(matches!(refused, MigrateError::Newer { found: 9, known: 8 }), "{refused:?}");
     database.drop().await;
 }
 

@@ -175,8 +175,10 @@ async fn every_command_of_the_runbook_does_what_it_says() {
             _ => return None,
         })
     };
+    // A page of the edge alone is tried with the edge.
+    let is_of_a_hub = |text| !commands(text).all(|command| command.contains("$EDGE_ADMIN"));
     let of = |(heading, _)| situation(heading).unwrap_or_else(|| panic!("nobody tries: {heading}"));
-    let all: Vec<_> = sections().into_iter().map(of).collect();
+    let all: Vec<_> = sections().into_iter().filter(|(_, text)| is_of_a_hub(text)).map(of).collect();
     join_all(all).await;
 }
 

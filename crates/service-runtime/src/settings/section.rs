@@ -140,7 +140,8 @@ impl<'a> Section<'a> {
     }
 
     /// Notes a problem under `key` unless `directory` is one that files can be made in, or can be made itself. Returns whether it
-    /// is. To find out, a directory is made where it would be, and removed.
+    /// is. To find out, a directory is made where it would be, and removed. One that is there on a disk that is full, broken or
+    /// read-only just now is right.
     pub fn require_directory(&mut self, key: &str, directory: &Path) -> bool {
         match try_directory(directory) {
             Ok(()) => true,
@@ -238,7 +239,17 @@ fn try_directory(directory: &Path) -> Result<(), (PathBuf, io::Error)> {
         }
     }
     let attempt = place.join(format!(".check-{}", std::process::id()));
-    fs::create_dir(&attempt)
-        .and_then(|()| fs::remove_dir(&attempt))
-        .map_err(|error| (place.to_owned(), error))
+    let attempted = fs::create_dir(&attempt).and_then(|()| fs::remove_dir(&attempt));
+    attempted.or_else(|error| {
+        // What a disk takes just now is no matter of the configuration: it is mended while the process runs.
+        let is_the_disks = place == directory && is_of_the_disk(&error);
+        if is_the_disks { Ok(()) } else { Err((place.to_owned(), error)) }
+    })
+}
+
+/// Whether a disk refuses to be written to that was right when its directory was made.
+fn is_of_the_disk(error: &io::Error) -> bool {
+    const EIO: i32 = 5;
+    let kinds = [io::ErrorKind::ReadOnlyFilesystem, io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+    kinds.contains(&error.kind()) || error.raw_os_error() == Some(EIO)
 }
