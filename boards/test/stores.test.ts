@@ -40,10 +40,6 @@ const LISTS = ['service', 'restaurant', 'category'];
 const WRITTEN = ['job', 'instance', 'trace_id', 'search', 'order_rate'];
 /** Of a series, or rows of a list. */
 const MOST_POINTS = 2000;
-/** Milliseconds between samples up to which rates of four seconds miss nothing. */
-const LARGEST_GAP = 2000;
-/** Milliseconds of a scene up to which a rate of five minutes has all of it. */
-const BURNING = 285_000;
 /** Queries that are under way at once. */
 const AT_ONCE = 4;
 
@@ -128,12 +124,18 @@ describe('boards on real stores', { skip }, () => {
     assert.deepEqual(problems, []);
   });
 
-  test('a range of a year is answered, and in no more points than can be drawn', async () => {
+  test('a range of a year is answered within ten seconds, and in no more points than can be drawn', async () => {
+    // One after the other, so that none waits for another.
     const year = between(facts.to - 365 * DAY, facts.to);
-    const { told, problems } = await askAll((board) => contextOf(board, year));
+    const { told, problems } = await askAll(
+      (board) => contextOf(board, year),
+      () => true,
+      1,
+    );
     for (const each of told) {
-      const tooLong = each.answers.filter(({ frames }) => frames.some(({ length }) => length > MOST_POINTS));
-      problems.push(...tooLong.map((answer) => nameOf(each, answer)));
+      const isTooLong = ({ frames }: Answer) => frames.some(({ length }) => length > MOST_POINTS);
+      const bad = each.answers.filter((answer) => answer.took > 10_000 || isTooLong(answer));
+      problems.push(...bad.map((answer) => nameOf(each, answer)));
     }
     assert.deepEqual(problems, []);
   });
@@ -192,11 +194,8 @@ describe('boards on real stores', { skip }, () => {
       const wrong = [];
       for (const { metric, language, text } of questions()) {
         // Hand-written logs are of another time than that at which they are read.
-        const isKnown = {
-          newest_row: services.includes('mock-service'),
-          burn_rate: facts.to - facts.started < BURNING,
-        }[metric.id];
-        if (isKnown !== false && (isDerived || language === 'sql')) {
+        const isKnown = metric.id !== 'newest_row' || services.includes('mock-service');
+        if (isKnown && (isDerived || language === 'sql')) {
           wrong.push(...(await disagreements(metric, language, text, numbers, context)));
         }
       }
@@ -262,10 +261,7 @@ describe('boards on real stores', { skip }, () => {
   }
 
   for (const [index, expected] of EXPECTED.entries()) {
-    // Rates can be added up only where the samples have come often enough.
-    const isTooSlow = expected.share !== undefined && facts.largest_gap > LARGEST_GAP;
-    const tooSlow = isTooSlow && `samples are up to ${facts.largest_gap} ms apart: this machine is too busy`;
-    test(`${expected.board}, ${expected.title} shows what was printed`, { skip: tooSlow }, async () => {
+    test(`${expected.board}, ${expected.title} shows what was printed`, async () => {
       const board = readBoards().find(({ uid }) => uid === expected.board);
       const panel = board && panelsOf(board).find((each) => isMeant(each, expected));
       assert.ok(board && panel, 'the panel is there');

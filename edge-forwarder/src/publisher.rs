@@ -22,6 +22,7 @@
 //! `tail_mark` tells after a crash which of them are.
 
 use std::{
+    error::Error,
     hash::{BuildHasher, RandomState},
     num::NonZeroU32,
     sync::{
@@ -233,10 +234,7 @@ impl Publisher {
             return self.publish_unspooled(batch).await;
         }
         let settling = shared.settling.spawn(Arc::clone(shared).settle(batch));
-        settling.await.unwrap_or_else(|failed| {
-            tracing::error!(error = %failed, signal = signal.as_str(), "the task that settles a request failed");
-            Err(Unpublished::NotAcknowledged)
-        })
+        settling.await.unwrap_or_else(|failed| task_failed(signal, &failed))
     }
 
     /// Without a spool: a request that comes again while the producer has its copy waits for that one, and one that the broker
@@ -262,10 +260,7 @@ impl Publisher {
         // Until the sender is answered the end of the process waits for the task; after that not for ever.
         let token = shared.settling.token();
         shared.following.spawn(Arc::clone(shared).settle_and_follow(batch, answer, token));
-        answered.await.unwrap_or_else(|_| {
-            tracing::error!(signal = signal.as_str(), "the task that settles a request failed");
-            Err(Unpublished::NotAcknowledged)
-        })
+        answered.await.unwrap_or_else(|failed| task_failed(signal, &failed))
     }
 
     /// Waits until every request taken so far is settled, ends the waiting of tailed lines, and leaves what the disk has in order; further requests are refused.
@@ -475,6 +470,12 @@ impl Identity {
         let sequence = next_sequence.fetch_add(1, Ordering::Relaxed);
         RecordId { incarnation: *incarnation, sequence, part: String::new() }
     }
+}
+
+/// The task that settles a request has panicked: its sender keeps the request.
+fn task_failed(signal: Signal, failed: &dyn Error) -> Result<Published, Unpublished> {
+    tracing::error!(error = %failed, signal = signal.as_str(), "the task that settles a request failed");
+    Err(Unpublished::NotAcknowledged)
 }
 
 /// Now, in nanoseconds since the epoch; 0 for a clock before it.

@@ -172,9 +172,9 @@ export function calculate(facts: Facts, { services, apdexT, orderRate }: Chosen)
       .length,
     log_parse_failures: ratio(lines.filter(({ isObject }) => !isObject).length, lines.length),
     trace_completeness: ratio(requests.filter(({ trace }) => trace !== undefined).length, requests.length),
-    // Brokers had the newest request some time after it was printed.
+    // Brokers had the newest request within seconds of its being printed.
     newest_row: newest(requests),
-    newest_row_latest: facts.to / 1000,
+    newest_row_latest: times(newest(requests), 1, SOON),
     data_behind: 0,
     complete_until: facts.to,
     lag_records: 0,
@@ -243,6 +243,8 @@ export function counts(texts: string[]): Map<string, number> {
 
 const sum = (numbers: number[]) => numbers.reduce((total, each) => total + each, 0);
 const ratio = (part: number, whole: number) => (whole === 0 ? undefined : part / whole);
-const times = (what: number | undefined, by: number) => (what === undefined ? undefined : what * by);
+const times = (what: number | undefined, by: number, more = 0) => (what === undefined ? undefined : what * by + more);
+/** Seconds within which a printed line is with the brokers. */
+const SOON = 8;
 const minus = (from: number, what: number | undefined) => (what === undefined ? undefined : from - what);
 const over = (what: number | undefined, by: number) => (what === undefined ? undefined : what / by);

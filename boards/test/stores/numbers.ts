@@ -18,7 +18,7 @@ interface Tolerance {
 
 /** Metrics whose value depends on when it is asked, or on what two programs have told at one moment. */
 const TOLERANCES: Partial<Record<string, Tolerance>> = {
-  complete_until: { amount: 300_000, why: 'it is read every thirty seconds, and a busy machine may be behind then' },
+  complete_until: { amount: 45_000, why: 'its samples are thirty seconds apart, and the last of them counts' },
   completeness: { share: 0.05, why: 'edge and hub push at different moments of a second' },
   throughput: { share: 0.002, why: 'in SQL a range has whole seconds' },
   burn_rate: { share: 0.05, why: 'a rate over five minutes is drawn out to the ends of the window' },

@@ -34,10 +34,8 @@ export interface Item {
 
 /** What `e2e/src/boards/facts.rs` writes. Times are in milliseconds since the epoch. */
 export interface Facts {
-  started: number;
   from: number;
   to: number;
-  largest_gap: number;
   services: Service[];
   menu: { menu_items: Item[] };
   yesterday: string[];

@@ -6,14 +6,10 @@ use serde_json::Value;
 /// The truth of a scene. Times are in milliseconds since the epoch.
 #[derive(Debug, Clone, Serialize)]
 pub struct Facts {
-    /// When the programs were started.
-    pub started: i64,
     /// The first millisecond of the scene, at the beginning of a minute.
     pub from: i64,
     /// The moment at which every store had everything: the last push of derived series.
     pub to: i64,
-    /// The longest time without a sample of derived series, in milliseconds.
-    pub largest_gap: i64,
     /// Everything that containers have printed, by service.
     pub services: Vec<Service>,
     /// What `GET /api/menu` answers.

@@ -1,6 +1,5 @@
 //! A line with everything that boards ask: derived series, own metrics, rules, the menu, and the logs of pods.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -55,6 +54,8 @@ pub struct Stage {
     menu_url: String,
     menu: Program,
     container: Runtime,
+    /// When the programs were started, in seconds since the epoch.
+    started: u64,
     facts: Facts,
 }
 
@@ -93,16 +94,8 @@ impl Stage {
         ];
         let server = serve(&menu_url, &log, *failure_rate, &traced).await?;
         let container = Runtime::start(directory, &log, 0)?;
-        let facts = Facts {
-            started: milliseconds(started),
-            from,
-            to: 0,
-            largest_gap: 0,
-            services: Vec::new(),
-            menu,
-            yesterday: Vec::new(),
-        };
-        Ok(Self { line, directory: directory.clone(), menu_url, menu: server, container, facts })
+        let facts = Facts { from, to: 0, services: Vec::new(), menu, yesterday: Vec::new() };
+        Ok(Self { line, directory: directory.clone(), menu_url, menu: server, container, started, facts })
     }
 
     /// The moment at which the scene's time begins.
@@ -171,7 +164,7 @@ impl Stage {
     /// # Errors
     /// Something is not stored in time.
     pub async fn settle(self) -> Result<(Line, Facts)> {
-        let Self { line, mut menu, container, mut facts, .. } = self;
+        let Self { line, mut menu, container, started, mut facts, .. } = self;
         // Its SDK exports the last spans when it is stopped.
         menu.stop().await?;
         let printed = container.stop()?;
@@ -187,8 +180,7 @@ impl Stage {
         if code != Some(0) {
             bail!("hub-consumer audit ended with {code:?}: {printed}");
         }
-        facts.to = pushed(&line, facts.started).await?;
-        facts.largest_gap = largest_gap(&line).await?;
+        facts.to = pushed(&line, started).await?;
         Ok((line, facts))
     }
 }
@@ -232,8 +224,8 @@ async fn stored(line: &Line, lines: u64) -> Result<()> {
 const DERIVED_AT: &str = "max(timestamp(menu_requests_total))";
 
 /// Waits until what was derived is pushed and the rules were evaluated with it; the time of the last push. `started` is when
-/// the programs were, in milliseconds.
-async fn pushed(line: &Line, started: i64) -> Result<i64> {
+/// the programs were, in seconds since the epoch.
+async fn pushed(line: &Line, started: u64) -> Result<i64> {
     let mimir = line.mimir();
     let both = "SELECT (SELECT count() FROM otel_logs) + (SELECT count() FROM otel_traces)";
     #[allow(clippy::cast_precision_loss, reason = "counts far below 2^53")]
@@ -244,7 +236,7 @@ async fn pushed(line: &Line, started: i64) -> Result<i64> {
     })
     .await?;
     #[allow(clippy::cast_precision_loss, reason = "seconds since 1970 fit")]
-    let (settled, started) = (now() as f64 + 1.0, started as f64 / 1000.0);
+    let (settled, started) = (now() as f64 + 1.0, started as f64);
     // What the counters say at the end has to be in the rules and in what edge and hub have pushed of themselves, and none of it
     // long before the end.
     let last = wait_for("the rules to be evaluated", async || {
@@ -261,15 +253,6 @@ async fn pushed(line: &Line, started: i64) -> Result<i64> {
     .await?;
     #[allow(clippy::cast_possible_truncation, reason = "milliseconds since 1970 fit")]
     Ok((last * 1000.0).round() as i64)
-}
-
-/// The longest time between two pushes of derived series, in milliseconds.
-async fn largest_gap(line: &Line) -> Result<i64> {
-    let series = line.mimir().samples("menu_requests_total[1h]").await?;
-    let times: BTreeSet<i64> =
-        series.iter().flat_map(|series| series.samples.iter().map(|sample| sample.0)).collect();
-    let next = times.iter().skip(1);
-    Ok(times.iter().zip(next).map(|(time, next)| next - time).max().unwrap_or_default())
 }
 
 /// Has the hub write the menu, as a Menu API that does not fail answers it, and more.

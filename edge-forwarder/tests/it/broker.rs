@@ -271,8 +271,9 @@ async fn a_request_that_is_sent_again_while_the_broker_is_late_is_stored_once() 
     edge.stop().await;
 }
 
-/// Items of records that the edge made, each record once by its number: a broker that was frozen may lose the session of a
-/// producer with its leadership, and have a batch twice under the same numbers.
+/// Items of the records that the edge made, each record once by its number. A second copy that the edge makes has another number.
+/// Seen beside load: a broker that was frozen has no leader for a moment, and then a record twice with one number and one time,
+/// which the producer's library sent anew by itself.
 fn items_of(records: &[Record]) -> u64 {
     let numbered = records.iter().map(|record| {
         let number: Vec<_> = [headers::INCARNATION, headers::SEQUENCE, headers::PART]

@@ -259,10 +259,15 @@ fn a_share_is_switched_while_it_runs_and_a_refund_settles_what_is_lost() {
     let orders = flow.orders();
     let lost: Vec<_> =
         orders.values().filter(|records| !names(records).contains(&"order.appended")).collect();
-    assert!((30..300).contains(&lost.len()), "{} of about 300", lost.len());
+    assert!((60..300).contains(&lost.len()), "{} of about 300", lost.len());
     assert!(lost.iter().all(|records| names(records).contains(&"order.refunded")));
-    // On a busy machine some that are only slow are old enough as well.
-    assert!(refunded >= lost.len() as u64, "{refunded} of {}", lost.len());
+    // On a busy machine some that are only slow are old enough as well, and are told as refunded too.
+    let told = orders.values().filter(|records| names(records).contains(&"order.refunded")).count();
+    assert!(
+        (lost.len()..=told).contains(&(refunded as usize)),
+        "{refunded} of {} lost, {told} told",
+        lost.len()
+    );
 }
 
 #[test]
